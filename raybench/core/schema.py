@@ -1,0 +1,231 @@
+"""The tables: which columns there are, which of them are content, and how Python values become rows and come back.
+
+Content is hashed, compared and byte-identical between runs: what the model saw and answered. Measured columns (seconds, node, pid,
+attempt) live in the telemetry table and are never hashed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from itertools import repeat as always
+from typing import Any
+
+import pyarrow as pa
+
+from raybench.core.errors import DataError, InternalError
+from raybench.core.types import (
+    ErrorCode,
+    FinishReason,
+    Generation,
+    Kind,
+    Likelihoods,
+    Output,
+    Prediction,
+    Sample,
+    TextLikelihood,
+)
+
+VERSION = 1
+"""Of the run directory's tables; a reader refuses a higher one."""
+
+SAMPLES = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("fields", pa.string(), nullable=False),  # JSON object
+        pa.field("choices", pa.list_(pa.string()), nullable=False),
+        pa.field("label", pa.int32()),
+        pa.field("targets", pa.list_(pa.string()), nullable=False),
+        pa.field("cluster", pa.string()),
+    ]
+)
+
+SHOTS = pa.schema([pa.field("question", pa.string(), nullable=False), pa.field("answer", pa.string(), nullable=False)])
+"""Few-shot examples of one (task, form), each rendered once; requests refer to them by row number."""
+
+REQUESTS = pa.schema(
+    [
+        pa.field("sample_id", pa.string(), nullable=False),
+        pa.field("request", pa.string(), nullable=False),
+        pa.field("shots", pa.list_(pa.int32()), nullable=False),
+        pa.field("prompt", pa.string(), nullable=False),
+        pa.field("continuations", pa.list_(pa.string()), nullable=False),
+        pa.field("is_bare", pa.bool_(), nullable=False),  # neither description nor chat template: `uncond`
+    ]
+)
+
+_KEY = [
+    pa.field("sample_id", pa.string(), nullable=False),
+    pa.field("request", pa.string(), nullable=False),
+    pa.field("repeat", pa.int32(), nullable=False),
+    pa.field("finish_reason", pa.string(), nullable=False),
+    pa.field("num_prompt_tokens", pa.int32()),
+    pa.field("num_output_tokens", pa.int32()),
+    pa.field("num_truncated_tokens", pa.int32(), nullable=False),
+    pa.field("error_code", pa.string()),
+    pa.field("error_message", pa.string()),
+]
+
+OUTPUTS: dict[Kind, pa.StructType] = {
+    Kind.GENERATE: pa.struct([pa.field("text", pa.string())]),
+    Kind.LOGLIKELIHOOD: pa.struct(
+        [
+            pa.field("logprobs", pa.list_(pa.float64())),
+            pa.field("is_greedy", pa.list_(pa.bool_())),
+            pa.field("num_tokens", pa.list_(pa.int32())),
+        ]
+    ),
+    Kind.ROLLING: pa.struct([pa.field("logprob", pa.float64()), pa.field("num_tokens", pa.int32())]),
+}
+"""One typed struct a request kind; a shard has one kind."""
+
+TELEMETRY = pa.schema(
+    [
+        pa.field("model", pa.string(), nullable=False),
+        pa.field("task", pa.string(), nullable=False),
+        pa.field("fingerprint", pa.string(), nullable=False),
+        pa.field("sample_id", pa.string()),  # null: the row is about the whole shard
+        pa.field("attempt", pa.int32(), nullable=False),
+        pa.field("started", pa.float64()),
+        pa.field("seconds", pa.float64()),
+        pa.field("node", pa.string()),
+        pa.field("pid", pa.int64()),
+        pa.field("num_prompt_tokens", pa.int64()),
+        pa.field("num_output_tokens", pa.int64()),
+    ]
+)
+
+
+def predictions_schema(kind: Kind) -> pa.Schema:
+    """Content columns of a shard of `kind`."""
+    if kind not in OUTPUTS:
+        raise InternalError(f"there is no prediction schema for the request kind '{kind}'.")
+    return pa.schema([*_KEY, pa.field("output", OUTPUTS[kind])], metadata={"raybench.kind": kind.value, "raybench.schema": str(VERSION)})
+
+
+def to_batch(predictions: Sequence[Prediction], kind: Kind) -> pa.RecordBatch:
+    """Predictions as content rows, in order.
+
+    Raises:
+        DataError: when a text cannot be written as UTF-8 (a lone surrogate); names the row.
+    """
+    schema = predictions_schema(kind)
+    columns: list[list[Any]] = [
+        [p.sample_id for p in predictions],
+        [p.request for p in predictions],
+        [p.repeat for p in predictions],
+        [p.finish_reason.value for p in predictions],
+        [p.num_prompt_tokens for p in predictions],
+        [p.num_output_tokens for p in predictions],
+        [p.num_truncated_tokens for p in predictions],
+        [None if p.error_code is None else p.error_code.value for p in predictions],
+        [p.error_message for p in predictions],
+    ]
+    try:
+        arrays = [pa.array(values, field.type) for values, field in zip(columns, _KEY, strict=True)]
+        arrays.append(_outputs_to_array([p.output for p in predictions], OUTPUTS[kind]))
+    except UnicodeEncodeError as error:
+        raise DataError(_surrogate_message(predictions)) from error
+    return pa.record_batch(arrays, schema=schema)
+
+
+def _outputs_to_array(outputs: list[Output | None], kind: pa.StructType) -> pa.StructArray:
+    missing = [o is None for o in outputs]
+    children = [pa.array([None if o is None else getattr(o, field.name) for o in outputs], field.type) for field in kind]
+    mask = pa.array(missing, pa.bool_()) if any(missing) else None
+    return pa.StructArray.from_arrays(children, fields=list(kind), mask=mask)
+
+
+def _surrogate_message(predictions: Sequence[Prediction]) -> str:
+    for p in predictions:
+        try:
+            repr((p.sample_id, p.output, p.error_message)).encode()
+            for text in (p.sample_id, p.error_message or "", getattr(p.output, "text", "")):
+                text.encode()
+        except UnicodeEncodeError as error:
+            return f"sample '{p.sample_id!r}': the text has a lone surrogate at character {error.start} and is no Unicode text."
+    return "a text has a lone surrogate and is no Unicode text."
+
+
+def from_batch(batch: pa.RecordBatch, kind: Kind) -> list[Prediction]:
+    """The predictions of content rows, in order; inverse of `to_batch`."""
+    ids, requests, repeats, reasons, prompts, outputs, truncated, codes, messages = (batch.column(i).to_pylist() for i in range(len(_KEY)))
+    return [
+        Prediction(
+            sample_id=i,
+            request=q,
+            repeat=r,
+            finish_reason=_REASONS[f],
+            num_prompt_tokens=p,
+            num_output_tokens=o,
+            num_truncated_tokens=t,
+            error_code=None if c is None else _CODES[c],
+            error_message=m,
+            output=out,
+        )
+        for i, q, r, f, p, o, t, c, m, out in zip(
+            ids, requests, repeats, reasons, prompts, outputs, truncated, codes, messages,
+            _outputs_from_array(batch.column(len(_KEY)), kind), strict=True,
+        )
+    ]  # fmt: skip
+
+
+_REASONS = {r.value: r for r in FinishReason}
+_CODES = {c.value: c for c in ErrorCode}
+
+
+def _outputs_from_array(array: pa.StructArray, kind: Kind) -> Iterator[Output | None]:
+    present = array.is_valid().to_pylist()
+    children = [array.field(i).to_pylist() for i in range(array.type.num_fields)]
+    for valid, *values in zip(present, *children, strict=True):
+        if not valid:
+            yield None
+        elif kind is Kind.GENERATE:
+            yield Generation(text=values[0])
+        elif kind is Kind.LOGLIKELIHOOD:
+            yield Likelihoods(logprobs=tuple(values[0]), is_greedy=tuple(values[1]), num_tokens=tuple(values[2]))
+        else:
+            yield TextLikelihood(logprob=values[0], num_tokens=values[1])
+
+
+_FIELDS_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+
+
+def samples_to_batch(samples: Sequence[Sample]) -> pa.RecordBatch:
+    """Samples as rows, in order.
+
+    Raises:
+        ValueError: when a field is NaN or infinite, which JSON does not have.
+        TypeError: when a field is no JSON value.
+        UnicodeEncodeError: when a text has a lone surrogate.
+    """
+    return pa.record_batch(
+        [
+            pa.array([s.id for s in samples], pa.string()),
+            pa.array([_FIELDS_JSON(s.fields) for s in samples], pa.string()),
+            pa.array([s.choices for s in samples], pa.list_(pa.string())),
+            pa.array([s.label for s in samples], pa.int32()),
+            pa.array([s.targets for s in samples], pa.list_(pa.string())),
+            pa.array([s.cluster for s in samples], pa.string()),
+        ],
+        schema=SAMPLES,
+    )
+
+
+def samples_from_batch(batch: pa.RecordBatch) -> list[Sample]:
+    """Inverse of `samples_to_batch`."""
+    columns = [batch.column(i).to_pylist() for i in range(len(SAMPLES))]
+    return [
+        Sample(id=i, fields=json.loads(f), choices=tuple(c), label=label, targets=tuple(t), cluster=cluster)
+        for i, f, c, label, t, cluster in zip(*columns, strict=True)
+    ]
+
+
+def keys_of(requests: pa.RecordBatch, num_repeats: int) -> tuple[pa.Array, pa.Array, pa.Array]:
+    """The (sample_id, request, repeat) columns that answering `requests` must give: each row `num_repeats` times in turn."""
+    ids, names = requests.column("sample_id"), requests.column("request")
+    if num_repeats > 1:
+        index = pa.array([i for i in range(requests.num_rows) for _ in range(num_repeats)], pa.int32())
+        ids, names = ids.take(index), names.take(index)
+    repeats = pa.array([r for _ in always(None, requests.num_rows) for r in range(num_repeats)], pa.int32())
+    return ids, names, repeats

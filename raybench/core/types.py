@@ -1,0 +1,303 @@
+"""What is asked, what is answered, what it is worth: the frozen values that pass between the parts of raybench.
+
+None means unknown. Log-probabilities are in nats. Ratios lie between 0 and 1. Intervals are half-open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Kind(StrEnum):
+    """What an engine is asked for; an engine declares the kinds it serves."""
+
+    GENERATE = "generate"
+    """Text after a prompt."""
+    LOGLIKELIHOOD = "loglikelihood"
+    """The log-probability of each of n continuations of one context."""
+    ROLLING = "rolling"
+    """The log-probability of a whole text."""
+    CLASSIFY = "classify"
+    """Label logits of a sentence or a pair."""
+    TAG = "tag"
+    """One label a word."""
+    SPAN = "span"
+    """An answer span in a passage."""
+    FILL = "fill"
+    """Candidates for a masked position."""
+    EMBED = "embed"
+    """A vector for a text."""
+
+
+class FinishReason(StrEnum):
+    """Why an answer ended."""
+
+    STOP = "stop"
+    """A stop string or the end-of-text token came."""
+    LENGTH = "length"
+    """The token budget was used up."""
+    SCORED = "scored"
+    """Nothing was generated: the request was a likelihood."""
+    ERROR = "error"
+    """There is no answer; the error code says why."""
+
+
+class ErrorCode(StrEnum):
+    """Why a row has no answer: the request's own fault, never the machine's."""
+
+    OVERLONG = "overlong"
+    """Prompt and answer do not fit into the model's context."""
+    EMPTY = "empty"
+    """There is nothing to score: the text or a continuation has no tokens."""
+    NONFINITE = "nonfinite"
+    """The model answered NaN or infinite logits."""
+    TEMPLATE = "template"
+    """The chat template refused the messages."""
+    REFUSED = "refused"
+    """The engine refused the request for another reason, given in the message."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One item of a data set."""
+
+    id: str
+    """Stable, and unique in its task."""
+    fields: Mapping[str, Any]
+    """The row as the data set has it; values are JSON."""
+    choices: tuple[str, ...] = ()
+    """Answer options, in order."""
+    label: int | None = None
+    """Index of the right option."""
+    targets: tuple[str, ...] = ()
+    """Right answers as text; any of them counts."""
+    cluster: str | None = None
+    """What the sample has in common with others (a passage, a document): the unit of clustered standard errors."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """What a form makes of one sample: the question, and the answer that a few-shot example shows."""
+
+    text: str
+    """The question, without examples before it; for `rolling` the text to be scored."""
+    answer: str | None = None
+    """What stands behind the delimiter when the sample is an example; never sent with a question."""
+    continuations: tuple[str, ...] = ()
+    """Options of a likelihood request, without the delimiter."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: str
+    """system, user or assistant."""
+    content: str
+    """The text of the turn."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shot:
+    """A few-shot example: a question and its answer."""
+
+    question: str
+    """The prompt text of the example."""
+    answer: str
+    """Its answer, without the delimiter."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How an answer is drawn. Greedy when the temperature is 0."""
+
+    max_tokens: int = 256
+    """Most tokens of an answer."""
+    stop: tuple[str, ...] = ()
+    """The answer ends before the first of these."""
+    temperature: float = 0.0
+    """Divides the logits; 0 takes the most probable token."""
+    top_p: float = 1.0
+    """Smallest set of tokens whose probability reaches this."""
+    top_k: int | None = None
+    """Only the k most probable tokens."""
+    min_p: float = 0.0
+    """Only tokens at least this likely, relative to the most likely one."""
+    repetition_penalty: float = 1.0
+    """Divides positive and multiplies negative logits of tokens seen before (Keskar et al. 2019)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One question to an engine. It has no target: an engine never sees the answer."""
+
+    sample_id: str
+    kind: Kind
+    request: str = ""
+    """A short name where a sample has several requests (`uncond`), otherwise empty."""
+    repeat: int = 0
+    """0 to n-1 where a sample is asked n times."""
+    description: str = ""
+    """Text before the examples; the system message under a chat template."""
+    shots: tuple[Shot, ...] = ()
+    """Few-shot examples, in order."""
+    prompt: str = ""
+    """The question itself; for `rolling` the whole text."""
+    delimiter: str = " "
+    """Between a question and its answer; empty under a chat template, where the turn takes its place."""
+    separator: str = "\n\n"
+    """Between examples."""
+    continuations: tuple[str, ...] = ()
+    """Options of a likelihood request, without the delimiter."""
+    sampling: Sampling | None = None
+    """Only for `generate`."""
+    seed: int | None = None
+    """Of this request alone: hash of run seed, task, sample id and repeat. Only where something is drawn."""
+
+    @property
+    def context(self) -> str:
+        """The whole prompt as plain text, without a chat template."""
+        shots = "".join(f"{s.question}{self.delimiter}{s.answer}{self.separator}" for s in self.shots)
+        return f"{self.description}{shots}{self.prompt}"
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """Names the row inside its model and task."""
+        return self.sample_id, self.request, self.repeat
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """What all requests of one (task, form) of a model share."""
+
+    task: str
+    kind: Kind
+    description: str = ""
+    delimiter: str = " "
+    separator: str = "\n\n"
+    sampling: Sampling | None = None
+    num_repeats: int = 1
+    """Times that every sample is asked."""
+    seed: int = 0
+    """Of the run; requests derive theirs from it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """Answer to `generate`."""
+
+    text: str
+    """The new text, cut before the first stop string, without special tokens."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Likelihoods:
+    """Answer to `loglikelihood`: one entry a continuation, in order."""
+
+    logprobs: tuple[float, ...]
+    """Sum over the continuation's tokens."""
+    is_greedy: tuple[bool, ...]
+    """Whether every token was the most probable one."""
+    num_tokens: tuple[int, ...]
+    """Tokens of the continuation."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextLikelihood:
+    """Answer to `rolling`."""
+
+    logprob: float
+    """Sum over all tokens of the text."""
+    num_tokens: int
+    """Tokens that were scored."""
+
+
+Output = Generation | Likelihoods | TextLikelihood
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """The answer to one request, or the error that stands in its place."""
+
+    sample_id: str
+    request: str = ""
+    repeat: int = 0
+    finish_reason: FinishReason
+    num_prompt_tokens: int | None = None
+    """Tokens of the prompt, after the chat template and after truncation."""
+    num_output_tokens: int | None = None
+    """Tokens generated; null for likelihoods."""
+    num_truncated_tokens: int = 0
+    """Prompt tokens cut away because the context was full."""
+    error_code: ErrorCode | None = None
+    error_message: str | None = None
+    output: Output | None = None
+    """None exactly when there is an error code."""
+
+    @classmethod
+    def failed(cls, request: Request, code: ErrorCode, message: str) -> Prediction:
+        """The row that says why `request` has no answer."""
+        return cls(
+            sample_id=request.sample_id,
+            request=request.request,
+            repeat=request.repeat,
+            finish_reason=FinishReason.ERROR,
+            error_code=code,
+            error_message=message,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """A number and how sure it is."""
+
+    value: float | None
+    """None when it is withheld or undefined (no answered sample, a constant column)."""
+    stderr: float | None = None
+    """Standard error; None when it is unknown (one sample)."""
+    ci95: tuple[float, float] | None = None
+    """Percentile interval of the bootstrap."""
+    num_samples: int
+    """Samples the value stands on: answered ones."""
+    num_errors: int
+    """Samples without an answer; they are not in the value."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """One number of the final table, with everything needed to name it."""
+
+    model: str
+    task: str
+    form: str
+    """The request kind it was measured by, or `group`."""
+    metric: str
+    """With the filter in brackets where a task has several: `exact_match[strict]`."""
+    estimate: Estimate
+    value_if_errors_wrong: float | None = None
+    """The value if every error row were a wrong answer; None where that has no meaning (perplexity)."""
+    higher_is_better: bool
+    signature: str
+    share_length: float | None = None
+    """Generations that were stopped by the token budget."""
+    share_unparsed: float | None = None
+    """Generations from which no answer could be extracted."""
+    share_truncated: float | None = None
+    """Requests whose prompt was cut."""
+    withheld: str | None = None
+    """Why there is no value although the run ended: missing, doubled or foreign keys, a failed model."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Results:
+    """All numbers of one run; what results.json holds."""
+
+    run: str
+    results: tuple[Result, ...]
+    warnings: tuple[str, ...] = ()
+    """One sentence each, in plan order."""
+    failed_models: Mapping[str, str] = field(default_factory=dict)
+    """Model name to the reason why it has no results."""

@@ -1,0 +1,91 @@
+"""What a configuration names: its tasks and groups, each entry with the overrides that the configuration puts on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from raybench.core.config import RunConfig, TaskConfig
+from raybench.core.errors import ConfigError
+from raybench.core.types import Kind
+from raybench.metrics import registry as metrics
+from raybench.tasks.declared import task_from_config
+from raybench.tasks.registry import expand, get_task
+from raybench.tasks.task import Form, Group, Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One task of a run."""
+
+    label: str
+    """Its name in tables."""
+    config: TaskConfig
+    task: Task
+
+    def form(self, kind: Kind) -> Form:
+        """The form that is asked, with the metrics that the run wants.
+
+        Raises:
+            ConfigError: when a metric makes no sense for the form.
+        """
+        own = self.task.forms[kind]
+        names = own.metrics if self.config.metrics is None else self.config.metrics
+        for name in names:
+            if kind not in metrics.kinds(name):
+                fitting = ", ".join(sorted(metrics.kinds(name)))
+                raise ConfigError(f"task '{self.label}': metric '{name}' is for {fitting}, and the task is asked as {kind}.")
+        needs_uncond = any("uncond" in metrics.requests(name) for name in names)
+        return replace(own, metrics=tuple(names), has_unconditional=own.has_unconditional or needs_uncond)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalog:
+    """The tasks of a run, in order, and the groups among them."""
+
+    entries: Sequence[Entry]
+    groups: Sequence[Group]
+
+    @property
+    def by_label(self) -> Mapping[str, Entry]:
+        """Entries by their names in tables."""
+        return {e.label: e for e in self.entries}
+
+
+def open_catalog(config: RunConfig) -> Catalog:
+    """Find the tasks that a configuration names. Reads no data.
+
+    Raises:
+        ConfigError: for unknown names, all of them in one message, and for names that stand twice.
+    """
+    entries: list[Entry] = []
+    groups: dict[str, Group] = {}
+    mistakes: list[str] = []
+    for item in config.tasks:
+        try:
+            found, inner = _expand(item)
+        except ConfigError as error:
+            mistakes.append(error.message)
+            continue
+        entries += found
+        groups |= inner
+    labels = [e.label for e in entries]
+    doubled = sorted({label for label in labels if labels.count(label) > 1})
+    mistakes += [f"tasks: '{label}' stands twice; give one of them a `label`." for label in doubled]
+    if mistakes:
+        raise ConfigError("\n".join(mistakes))
+    return Catalog(entries=entries, groups=list(groups.values()))
+
+
+def _expand(item: TaskConfig) -> tuple[list[Entry], dict[str, Group]]:
+    """The entry of a task, or the entries of a group's members: each with the overrides of the group's entry."""
+    if item.source is not None:
+        return [Entry(label=item.label or item.name, config=item, task=task_from_config(item, Path.cwd()))], {}
+    if isinstance(get_task(item.name), Task):
+        (task,) = expand([item.name]).tasks
+        return [Entry(label=item.label or task.name, config=item, task=task)], {}
+    if item.label is not None:
+        raise ConfigError(f"tasks: '{item.name}' is a group; its members keep their names, so it takes no `label`.")
+    expansion = expand([item.name])
+    return [Entry(label=t.name, config=item, task=t) for t in expansion.tasks], {g.name: g for g in expansion.groups}

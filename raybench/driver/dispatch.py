@@ -1,0 +1,532 @@
+"""Who works on what: a pure machine from events to actions. No clock, no processes, no network; the same input gives the same output.
+
+A shard belongs to one engine specification (a checkpoint and how it is run); specifications of one shape (same engine options and
+resources) can follow each other inside a live engine process.
+
+    pending --Run--> running --Done--> done
+       ^                |
+       +--- Failed, Lost, stalled (attempts < max_attempts) ; otherwise given up
+
+Order: an engine stays with the checkpoint it holds; inside a specification the longest shard goes first; an engine without work takes the
+specification with most work left per engine. At the tail, an idle engine runs a second copy of a shard that takes twice its expected time:
+whichever copy ends first counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raybench.core.errors import ConfigError, InternalError
+from raybench.core.protocols import CheckpointFailed, Done, Event, Failed, Lost, Progress, Started
+
+TAIL_FACTOR = 2.0
+"""A running shard gets a second copy after this many times its expected duration."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """What engine processes of one sort occupy, and how many there may be."""
+
+    demand: Mapping[str, float]
+    """Resources of one engine; always with `engine: 1`."""
+    max_engines: int | None
+    """None: as many as fit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shards:
+    """The plan as the dispatcher needs it, by columns."""
+
+    cost: NDArray[np.float64]
+    """[num_shards] Expected work, in any unit."""
+    spec: NDArray[np.int32]
+    """[num_shards] Engine specification of each shard."""
+    spec_shape: Sequence[int]
+    """[num_specs] Shape of each specification."""
+    spec_model: Sequence[int]
+    """[num_specs] Model of each specification: a broken checkpoint ends all its specifications."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Make an engine process."""
+
+    engine: int
+    spec: int
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Bring another checkpoint into a live engine."""
+
+    engine: int
+    spec: int
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Give a shard to an engine."""
+
+    engine: int
+    shard: int
+    attempt: int
+    """1 for the first try; a tail copy counts as a try of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """End an engine process."""
+
+    engine: int
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """The shard's result counts: write it down. Given once a shard."""
+
+    shard: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something the user should hear about."""
+
+    kind: Literal["retry", "gave_up", "engine_lost", "engine_stalled", "model_failed", "tail_copy", "shape_failed"]
+    message: str
+    shard: int | None = None
+    engine: int | None = None
+
+
+Action = Start | Load | Run | Stop | Commit | Note
+
+
+@dataclass(slots=True)
+class _Engine:
+    number: int
+    shape: int
+    spec: int
+    ready: bool = False
+    concurrency: int = 1
+    since: float = 0.0  # of the last sign of life
+    running: dict[int, float] = field(default_factory=dict)  # shard -> when it began
+    attempts: dict[int, int] = field(default_factory=dict)  # shard -> which try this is
+
+
+@dataclass(slots=True)
+class _Queue:
+    """Pending shards of one specification."""
+
+    ordered: list[int]  # ascending cost: the longest is popped first
+    again: list[tuple[int, int]] = field(default_factory=list)  # (shard, engine that failed it)
+    work: float = 0.0
+    num_engines: int = 0  # that hold or load this specification
+    seconds: float = 0.0  # of finished shards
+    finished: float = 0.0  # their cost
+
+    def __len__(self) -> int:
+        return len(self.ordered) + len(self.again)
+
+
+class Dispatcher:
+    """Decides; see the module's picture."""
+
+    def __init__(
+        self,
+        shards: Shards,
+        shapes: Sequence[Shape],
+        capacity: Mapping[str, float],
+        *,
+        done: Sequence[int] = (),
+        max_attempts: int = 3,
+        stall_timeout_s: float = float("inf"),
+        start_timeout_s: float = float("inf"),
+    ) -> None:
+        self._shards, self._shapes = shards, shapes
+        self._free = dict(capacity)
+        self._max_attempts, self._stall, self._start_timeout = max_attempts, stall_timeout_s, start_timeout_s
+        num_shards = len(shards.cost)
+        self._done = np.zeros(num_shards, bool)
+        self._done[list(done)] = True
+        self._attempts = np.zeros(num_shards, np.int32)
+        self._copies: dict[int, list[int]] = {}  # shard -> engines that run it
+        self._engines: dict[int, _Engine] = {}
+        self._idle: dict[int, None] = {}  # engines with room, in the order in which they came free
+        self._fresh: dict[int, None] = {}  # of these, the ones not yet offered anything
+        self._next_engine = 0
+        self._start_failures = [0] * len(shapes)
+        self._shape_engines = [0] * len(shapes)
+        self._shape_coming = [0] * len(shapes)  # of these, the ones that start or load
+        self._limits = [s.max_engines for s in shapes]
+        self._shape_failed: dict[int, str] = {}
+        self._failed_models: dict[int, str] = {}
+        self.given_up: dict[int, str] = {}
+        """Shards that were tried too often, with the last reason."""
+        self._draining = False
+        self._queues = self._make_queues()
+        for shape in shapes:
+            short = [
+                f"{name}: {amount:g} of {capacity.get(name, 0.0):g}"
+                for name, amount in shape.demand.items()
+                if amount > capacity.get(name, 0.0) + 1e-9
+            ]
+            if short:
+                raise ConfigError(
+                    f"an engine can never be placed: it asks for {', '.join(short)}. Lower `resources`, or join a larger cluster."
+                )
+        self._specs_of = [[s for s, shape in enumerate(shards.spec_shape) if shape == x] for x in range(len(shapes))]
+        self._num_open = int(num_shards - self._done.sum())
+
+    def _make_queues(self) -> list[_Queue]:
+        order = np.lexsort((-np.arange(len(self._shards.cost)), self._shards.cost))  # equal costs in plan order
+        order = order[~self._done[order]]
+        specs = self._shards.spec[order]
+        queues = []
+        for spec in range(len(self._shards.spec_shape)):
+            mine = order[specs == spec]
+            queues.append(_Queue(mine.tolist(), work=float(self._shards.cost[mine].sum())))
+        return queues
+
+    # ---- what can be asked
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to wait for: all done, given up or dropped; or, while draining, nothing runs."""
+        if self._num_open == 0:
+            return True
+        return self._draining and not self._copies
+
+    @property
+    def num_engines(self) -> int:
+        """Engine processes that are starting or alive."""
+        return len(self._engines)
+
+    @property
+    def failed_models(self) -> Mapping[int, str]:
+        """Models whose checkpoint cannot be loaded, with the reason."""
+        return self._failed_models
+
+    @property
+    def in_flight(self) -> Mapping[int, list[int]]:
+        """Shards that run now, with their engines."""
+        return self._copies
+
+    # ---- what can happen
+
+    def begin(self, now: float) -> list[Action]:
+        """The first actions."""
+        return self._assign([], now)
+
+    def drain(self) -> None:
+        """Hand out nothing more; what runs may end."""
+        self._draining = True
+
+    def on(self, event: Event, now: float) -> list[Action]:
+        """What to do after `event`. Events of engines that were stopped or lost before are ignored.
+
+        Args:
+            event: What the pool reported.
+            now: Seconds on any steadily rising clock.
+        """
+        engine = self._engines.get(event.engine)
+        if engine is None:
+            return []
+        engine.since = now
+        actions: list[Action] = []
+        match event:
+            case Progress():
+                return []
+            case Started():
+                if engine.spec != event.spec:
+                    raise InternalError(f"engine {engine.number} was to hold specification {engine.spec} but started with {event.spec}.")
+                if not engine.ready:
+                    self._shape_coming[engine.shape] -= 1
+                engine.ready, engine.concurrency = True, event.concurrency
+                self._start_failures[engine.shape] = 0
+                self._free_up(engine)
+            case CheckpointFailed():
+                self._fail_model(self._shards.spec_model[event.spec], event.message, actions)
+                self._remove(engine, actions, event.message)
+                actions.append(Stop(engine.number))
+            case Done():
+                self._finish(engine, event.shard, now, actions)
+            case Failed():
+                if event.shard in engine.running:
+                    self._release(engine, event.shard)
+                    self._retry(event.shard, engine.number, event.message, actions)
+            case Lost():
+                starting = not engine.ready
+                actions.append(Note("engine_lost", f"engine {engine.number}: {event.message}", engine=engine.number))
+                self._remove(engine, actions, event.message)
+                if starting:
+                    self._count_start_failure(engine.shape, event.message, actions)
+        return self._assign(actions, now)
+
+    def tick(self, now: float) -> list[Action]:
+        """Look for engines that hang and for shards that need a second copy."""
+        actions: list[Action] = []
+        for engine in list(self._engines.values()):
+            if not engine.ready and now - engine.since > self._start_timeout:
+                reason = f"not ready after {self._start_timeout:g} s"
+            elif engine.ready and engine.running and now - engine.since > self._stall:
+                reason = f"no progress for {self._stall:g} s on shard {next(iter(engine.running))}"
+            else:
+                continue
+            actions += [Note("engine_stalled", f"engine {engine.number}: {reason}", engine=engine.number), Stop(engine.number)]
+            self._remove(engine, actions, reason)
+            if not engine.ready:
+                self._count_start_failure(engine.shape, reason, actions)
+        self._copy_stragglers(now, actions)
+        return self._assign(actions, now)
+
+    # ---- bookkeeping
+
+    def _free_up(self, engine: _Engine) -> None:
+        self._idle[engine.number] = self._fresh[engine.number] = None
+
+    def _finish(self, engine: _Engine, shard: int, now: float, actions: list[Action]) -> None:
+        if shard not in engine.running:
+            return
+        queue = self._queues[engine.spec]
+        queue.seconds += now - engine.running[shard]
+        queue.finished += float(self._shards.cost[shard])
+        attempt = engine.attempts[shard]
+        self._release(engine, shard)
+        if not self._done[shard] and shard not in self.given_up:
+            self._done[shard] = True
+            self._num_open -= 1
+            actions.append(Commit(shard, attempt))
+
+    def _release(self, engine: _Engine, shard: int) -> None:
+        del engine.running[shard], engine.attempts[shard]
+        copies = self._copies[shard]
+        copies.remove(engine.number)
+        if not copies:
+            del self._copies[shard]
+        self._free_up(engine)
+
+    def _retry(self, shard: int, engine: int, reason: str, actions: list[Action]) -> None:
+        """A try of `shard` ended without an answer."""
+        if self._done[shard] or shard in self.given_up or shard in self._copies:
+            return
+        spec = int(self._shards.spec[shard])
+        tries = int(self._attempts[shard])
+        if self._shards.spec_model[spec] in self._failed_models:
+            return
+        if tries >= self._max_attempts or self._shards.spec_shape[spec] in self._shape_failed:
+            self.given_up[shard] = reason
+            self._num_open -= 1
+            actions.append(Note("gave_up", f"shard {shard}: given up after {tries} tries: {reason}", shard=shard, engine=engine))
+            return
+        queue = self._queues[spec]
+        queue.again.append((shard, engine))
+        queue.work += float(self._shards.cost[shard])
+        self._fresh |= self._idle  # there is something for them again
+        actions.append(Note("retry", f"shard {shard}: retry {tries}/{self._max_attempts - 1}: {reason}", shard=shard, engine=engine))
+
+    def _remove(self, engine: _Engine, actions: list[Action], reason: str) -> None:
+        """Forget an engine; its shards are tried again elsewhere."""
+        running = list(engine.running)
+        for shard in running:
+            self._release(engine, shard)
+        del self._engines[engine.number]
+        self._idle.pop(engine.number, None)
+        self._fresh.pop(engine.number, None)
+        self._queues[engine.spec].num_engines -= 1
+        self._shape_engines[engine.shape] -= 1
+        self._shape_coming[engine.shape] -= not engine.ready
+        for name, amount in self._shapes[engine.shape].demand.items():
+            self._free[name] = self._free.get(name, 0.0) + amount
+        for shard in running:
+            self._retry(shard, engine.number, reason, actions)
+
+    def _fail_model(self, model: int, message: str, actions: list[Action]) -> None:
+        """Drop everything that is pending for a model; what runs elsewhere may still end."""
+        if model in self._failed_models:
+            return
+        self._failed_models[model] = message
+        actions.append(Note("model_failed", message))
+        for spec, owner in enumerate(self._shards.spec_model):
+            if owner == model:
+                self._clear(spec)
+        for shard, engines in list(self._copies.items()):
+            if self._shards.spec_model[int(self._shards.spec[shard])] == model:
+                for number in list(engines):
+                    self._release(self._engines[number], shard)
+                if not self._done[shard]:
+                    self._num_open -= 1
+
+    def _clear(self, spec: int) -> list[int]:
+        queue = self._queues[spec]
+        dropped = [*queue.ordered, *(shard for shard, _ in queue.again)]
+        self._num_open -= len(dropped)
+        queue.ordered, queue.again, queue.work = [], [], 0.0
+        return dropped
+
+    def _count_start_failure(self, shape: int, reason: str, actions: list[Action]) -> None:
+        self._start_failures[shape] += 1
+        if self._start_failures[shape] < self._max_attempts:
+            return
+        if self._shape_engines[shape] > 0:  # others live: go on with as many as there are
+            self._limits[shape] = self._shape_engines[shape]
+            return
+        message = f"no engine could be started in {self._start_failures[shape]} tries: {reason}"
+        self._shape_failed[shape] = message
+        actions.append(Note("shape_failed", message))
+        for spec in self._specs_of[shape]:
+            self.given_up |= dict.fromkeys(self._clear(spec), message)
+
+    # ---- decisions
+
+    def _assign(self, actions: list[Action], now: float) -> list[Action]:
+        if self._draining or self._num_open == 0:
+            return actions
+        fresh, self._fresh = self._fresh, {}
+        for number in fresh:
+            engine = self._engines[number]
+            while len(engine.running) < engine.concurrency and self._give(engine, now, actions):
+                pass
+            if not engine.ready or len(engine.running) >= engine.concurrency:
+                self._idle.pop(number, None)
+        self._retire_idle(actions)
+        self._start_engines(now, actions)
+        return actions
+
+    def _give(self, engine: _Engine, now: float, actions: list[Action]) -> bool:
+        """Give the engine a shard of its checkpoint, or another checkpoint; False where there is neither."""
+        if not engine.ready:
+            return False
+        queue = self._queues[engine.spec]
+        shard = self._pop(queue, engine)
+        if shard is not None:
+            self._run(engine, shard, now, actions)
+            return True
+        if not engine.running:
+            spec = self._choose(engine.shape)
+            if spec is not None and spec != engine.spec:
+                queue.num_engines -= 1
+                self._queues[spec].num_engines += 1
+                engine.spec, engine.ready, engine.since = spec, False, now
+                self._shape_coming[engine.shape] += 1
+                actions.append(Load(engine.number, spec))
+        return False
+
+    def _pop(self, queue: _Queue, engine: _Engine) -> int | None:
+        alone = self._shape_engines[engine.shape] == 1
+        index = next((i for i, (_, failed_on) in enumerate(queue.again) if alone or failed_on != engine.number), None)
+        if index is not None:
+            shard, _ = queue.again.pop(index)
+        elif queue.ordered:
+            shard = queue.ordered.pop()
+        else:
+            return None
+        queue.work -= float(self._shards.cost[shard])
+        return shard
+
+    def _run(self, engine: _Engine, shard: int, now: float, actions: list[Action]) -> None:
+        self._attempts[shard] += 1
+        if not engine.running:
+            engine.since = now
+        engine.running[shard] = now
+        engine.attempts[shard] = int(self._attempts[shard])
+        self._copies.setdefault(shard, []).append(engine.number)
+        actions.append(Run(engine.number, shard, engine.attempts[shard]))
+
+    def _choose(self, shape: int) -> int | None:
+        """The specification of a shape with most work left per engine; in plan order where only one engine serves them."""
+        best, best_key = None, 0.0
+        single = self._shapes[shape].max_engines == 1
+        for spec in self._specs_of[shape]:
+            queue = self._queues[spec]
+            if not len(queue):
+                continue
+            if single:
+                return spec
+            key = max(queue.work, 1e-9) / (queue.num_engines + 1)
+            if key > best_key:
+                best, best_key = spec, key
+        return best
+
+    def _copy_stragglers(self, now: float, actions: list[Action]) -> None:
+        """Give idle engines second copies of the shards that are most overdue; only where nothing else is pending."""
+        idle: dict[int, list[_Engine]] = {}
+        for number in self._idle:
+            engine = self._engines[number]
+            if engine.ready and not engine.running and not len(self._queues[engine.spec]):
+                idle.setdefault(engine.spec, []).append(engine)
+        if self._draining or not idle:
+            return
+        overdue: list[tuple[float, int]] = []
+        for shard, engines in self._copies.items():
+            spec = int(self._shards.spec[shard])
+            queue = self._queues[spec]
+            if (
+                spec not in idle
+                or len(engines) > 1
+                or not queue.finished
+                or self._done[shard]
+                or self._attempts[shard] >= self._max_attempts
+            ):
+                continue
+            allowed = TAIL_FACTOR * queue.seconds / queue.finished * float(self._shards.cost[shard])
+            over = now - self._engines[engines[0]].running[shard] - allowed
+            if over > 0:
+                overdue.append((over, shard))
+        for _, shard in sorted(overdue, reverse=True):
+            waiting = idle[int(self._shards.spec[shard])]
+            if waiting:
+                engine = waiting.pop(0)
+                self._idle.pop(engine.number)
+                actions.append(
+                    Note("tail_copy", f"shard {shard}: a second copy runs on engine {engine.number}", shard=shard, engine=engine.number)
+                )
+                self._run(engine, shard, now, actions)
+
+    def _retire_idle(self, actions: list[Action]) -> None:
+        """Stop idle engines whose shape has nothing left, where another shape waits for their resources."""
+        if len(self._shapes) == 1 or not self._idle or not any(self._wants(shape) for shape in range(len(self._shapes))):
+            return
+        for number in list(self._idle):
+            engine = self._engines[number]
+            if engine.ready and not engine.running and not any(len(self._queues[s]) for s in self._specs_of[engine.shape]):
+                self._remove(engine, actions, "")
+                actions.append(Stop(number))
+
+    def _wants(self, shape: int) -> bool:
+        """Whether a shape has more pending shards than engines on their way, and may have more engines."""
+        limit = self._limits[shape]
+        if shape in self._shape_failed or (limit is not None and self._shape_engines[shape] >= limit):
+            return False
+        return sum(len(self._queues[s]) for s in self._specs_of[shape]) > self._shape_coming[shape]
+
+    def _start_engines(self, now: float, actions: list[Action]) -> None:
+        """Start engines while resources last, for the shape with most work left per engine first."""
+        while True:
+            best, best_key = None, 0.0
+            for shape in range(len(self._shapes)):
+                if not self._fits(shape) or not self._wants(shape):
+                    continue
+                work = sum(max(self._queues[s].work, 1e-9) for s in self._specs_of[shape] if len(self._queues[s]))
+                key = work / (self._shape_engines[shape] + 1)
+                if key > best_key:
+                    best, best_key = shape, key
+            spec = None if best is None else self._choose(best)
+            if best is None or spec is None:
+                return
+            engine = _Engine(self._next_engine, best, spec, since=now)
+            self._next_engine += 1
+            self._engines[engine.number] = engine
+            self._queues[spec].num_engines += 1
+            self._shape_engines[best] += 1
+            self._shape_coming[best] += 1
+            for name, amount in self._shapes[best].demand.items():
+                self._free[name] = self._free.get(name, 0.0) - amount
+            actions.append(Start(engine.number, spec))
+
+    def _fits(self, shape: int) -> bool:
+        return all(self._free.get(name, 0.0) >= amount - 1e-9 for name, amount in self._shapes[shape].demand.items())

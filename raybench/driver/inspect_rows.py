@@ -1,0 +1,126 @@
+"""Single samples of a run: what was asked, what was answered, what it was worth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Literal
+
+from raybench.core.config import RunConfig, suggest
+from raybench.core.errors import ConfigError, IncompleteError
+from raybench.core.schema import from_batch, samples_from_batch
+from raybench.core.types import FinishReason, Prediction, Request, Sample
+from raybench.driver.catalog import open_catalog
+from raybench.driver.paths import model_path, task_path
+from raybench.driver.plan import Pair, fingerprints_of, read_pair
+from raybench.driver.work import make_work, to_requests
+from raybench.metrics.registry import get_metric
+from raybench.store.run_dir import RunDir
+
+Which = Literal["all", "wrong", "errors", "truncated", "unparsed", "length"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspected:
+    """One sample of one model."""
+
+    model: str
+    task: str
+    sample: Sample
+    requests: Sequence[Request]
+    predictions: Sequence[Prediction]
+    scores: Sequence[Mapping[str, Any]]
+    """Rows of the score table."""
+
+
+def inspect_samples(
+    path: Path, *, task: str, model: str | None = None, which: Which = "all", ids: Sequence[str] = ()
+) -> Iterator[Inspected]:
+    """Samples of a task in dataset order, read shard by shard.
+
+    Args:
+        path: The run directory.
+        task: Label of the task.
+        model: Name of the model; None: all of them.
+        which: wrong: answered, and the first mean metric below its best; errors: without an answer; truncated: prompt cut; unparsed: nothing
+            extracted; length: stopped by max_tokens.
+        ids: Only these samples; empty: all.
+
+    Raises:
+        ConfigError: when the run has no such task or model.
+        IncompleteError: when the pair has not been finished.
+    """
+    store = RunDir.open(path)
+    manifest = store.manifest()
+    pairs = [read_pair(value) for value in manifest["plan"]["pairs"]]
+    chosen = [p for p in pairs if p.task == task and model in (None, p.model_name)]
+    if not chosen:
+        tasks, models = sorted({p.task for p in pairs}), sorted({p.model_name for p in pairs})
+        raise ConfigError(
+            f"{path}: no task '{task}' of model '{model or 'any'}'.{suggest(task, tasks)} Tasks: {', '.join(tasks)}. Models: {', '.join(models)}."
+        )
+    catalog = open_catalog(RunConfig.model_validate(manifest["config"]))
+    for pair in chosen:
+        metric = next((m for m in catalog.by_label[pair.task].form(pair.kind).metrics if get_metric(m).is_mean), None)
+        for found in _samples(store, pair):
+            if (not ids or found.sample.id in ids) and _is_wanted(found, which, metric):
+                yield found
+
+
+def _samples(store: RunDir, pair: Pair) -> Iterator[Inspected]:
+    prompts = store.prompts(pair.prompts)
+    names = (task_path(pair.task), model_path(pair.model_name))
+    score_file = store.path / "scores" / names[0] / f"{names[1]}.parquet"
+    if prompts is None or not score_file.exists():
+        raise IncompleteError(
+            f"{store.path}: {pair.model_name} {pair.task} has not been scored yet; finish the run, or `raybench score {store.path}`."
+        )
+    scores = _rows_by_sample(store.scores(*names))
+    shots = prompts.shots()
+    for shard, batch in enumerate(store.iterate(*names, fingerprints_of(pair.identity, prompts.shards.digest))):
+        requests = to_requests(make_work(shard, pair.asking, prompts.requests(shard), shots))
+        asked = groupby(zip(requests, from_batch(batch, pair.kind), strict=True), key=lambda both: both[0].sample_id)
+        for sample, (_, rows) in zip(samples_from_batch(prompts.samples(shard)), asked, strict=True):
+            both = list(rows)
+            sample_id, found = next(scores)
+            if sample_id != sample.id:
+                raise IncompleteError(f"{score_file}: the scores are those of other rows; run `raybench score {store.path}`.")
+            yield Inspected(
+                model=pair.model_name,
+                task=pair.task,
+                sample=sample,
+                requests=[r for r, _ in both],
+                predictions=[p for _, p in both],
+                scores=found,
+            )
+
+
+def _rows_by_sample(table: Any) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    rows = (row for batch in table.to_batches() for row in batch.to_pylist())
+    for sample_id, found in groupby(rows, key=lambda row: row["sample_id"]):
+        yield str(sample_id), list(found)
+
+
+def _is_wanted(found: Inspected, which: Which, metric: str | None) -> bool:
+    match which:
+        case "all":
+            return True
+        case "errors":
+            return any(p.error_code is not None for p in found.predictions)
+        case "truncated":
+            return any(p.num_truncated_tokens for p in found.predictions)
+        case "length":
+            return any(p.finish_reason is FinishReason.LENGTH for p in found.predictions)
+        case "unparsed":
+            return any(
+                s["status"] == "ok" and None in (s["extracted"] or []) and found.requests[0].kind == "generate" for s in found.scores
+            )
+    first = next((s for s in found.scores if metric is not None and s["metric"].partition("[")[0] == metric), None)
+    return first is not None and first["status"] == "ok" and first["stats"][0] < 1.0
+
+
+def without_shots(request: Request) -> Request:
+    """The question alone, for a short display."""
+    return replace(request, shots=(), description="")

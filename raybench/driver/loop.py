@@ -1,0 +1,242 @@
+"""Carries out a plan: asks the dispatcher, tells the pool, commits what comes back. The only writer of predictions."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from raybench.core.errors import InternalError
+from raybench.core.protocols import Done, Pool, Started
+from raybench.core.schema import keys_of
+from raybench.core.types import Asking
+from raybench.driver.dispatch import Action, Commit, Dispatcher, Load, Note, Run, Shape, Shards, Start, Stop
+from raybench.driver.paths import model_path, task_path
+from raybench.driver.plan import Plan
+from raybench.driver.work import make_work
+from raybench.store.events import EventLog
+from raybench.store.prompt_set import PromptSet
+from raybench.store.run_dir import RunDir
+from raybench.store.shard_mark import ShardMark
+from raybench.store.telemetry import TelemetryWriter
+
+WAIT_S = 0.5
+"""Longest wait for an event: how soon a stop is noticed."""
+TICK_S = 1.0
+"""Between two looks for engines that hang."""
+
+
+class Watcher(Protocol):
+    """What the loop tells about its progress."""
+
+    def update(self, *, done_samples: int, engines: int, active: list[tuple[str, int, int]]) -> None:
+        """Counts so far; `active` holds (label, done, total) of the pairs at work."""
+
+    def note(self, text: str) -> None:
+        """Something the user should hear about."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Outcome:
+    """How it ended."""
+
+    given_up: Mapping[int, str] = field(default_factory=dict)
+    """Shards that were tried too often, with the last reason."""
+    failed_models: Mapping[str, str] = field(default_factory=dict)
+    """Models whose checkpoint could not be loaded, with the reason."""
+    is_stopped: bool = False
+    """Whether it ended because it was asked to."""
+    num_engines_started: int = 0
+    num_retries: int = 0
+    seconds: float = 0.0
+    exit_code: int = 0
+    """130 or 3 when a signal stopped it."""
+
+
+class Loop:
+    """One execution of a plan."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        prompts: Mapping[str, PromptSet],
+        store: RunDir,
+        pool: Pool,
+        *,
+        shapes: list[Shape],
+        done: set[int],
+        max_attempts: int,
+        stall_timeout_s: float,
+        start_timeout_s: float,
+        events: EventLog,
+        telemetry: TelemetryWriter,
+        watcher: Watcher,
+        is_stop_wanted: Callable[[], bool],
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._plan, self._prompts, self._store, self._pool = plan, prompts, store, pool
+        self._events, self._telemetry, self._watcher = events, telemetry, watcher
+        self._is_stop_wanted, self._clock, self._wall = is_stop_wanted, clock, wall
+        self._shapes = shapes
+        self._dispatcher = Dispatcher(
+            Shards(cost=plan.shard_cost, spec=plan.shard_spec, spec_shape=plan.spec_shape, spec_model=plan.spec_model),
+            shapes,
+            pool.capacity(),
+            done=sorted(done),
+            max_attempts=max_attempts,
+            stall_timeout_s=stall_timeout_s,
+            start_timeout_s=start_timeout_s,
+        )
+        self._done_rows = [0] * len(plan.pairs)  # samples
+        self._left = [len(p.shards) for p in plan.pairs]  # shards
+        for shard in done:
+            self._count(shard)
+        self._done_samples = sum(self._done_rows)
+        self._results: dict[int, Done] = {}
+        self._shots: OrderedDict[str, pa.RecordBatch] = OrderedDict()
+        self._outcome = Outcome()
+
+    def run(self) -> Outcome:
+        """Until everything is done, given up, or a stop is wanted and what runs has ended."""
+        begin = last_tick = self._clock()
+        try:
+            self._perform(self._dispatcher.begin(begin))
+            while not self._dispatcher.finished:
+                if self._is_stop_wanted() and not self._outcome.is_stopped:
+                    self._outcome.is_stopped = True
+                    self._watcher.note(f"stopping: waiting for {len(self._dispatcher.in_flight)} shards that run")
+                    self._dispatcher.drain()
+                    continue
+                for event in self._pool.wait(WAIT_S):
+                    if isinstance(event, Done):
+                        self._results[event.shard] = event
+                    elif isinstance(event, Started):
+                        self._outcome.num_engines_started += 1
+                        self._log(
+                            "engine_started",
+                            engine=event.engine,
+                            node=event.node,
+                            pid=event.pid,
+                            seconds=event.seconds,
+                            loaded=event.loaded,
+                        )
+                    self._perform(self._dispatcher.on(event, self._clock()))
+                    self._results.clear()
+                if self._clock() - last_tick >= TICK_S:
+                    last_tick = self._clock()
+                    self._perform(self._dispatcher.tick(last_tick))
+                self._show()
+        finally:
+            self._pool.close()
+        self._outcome.given_up = dict(self._dispatcher.given_up)
+        self._outcome.failed_models = {self._plan.models[m].name: text for m, text in self._dispatcher.failed_models.items()}
+        self._outcome.seconds = self._clock() - begin
+        return self._outcome
+
+    def _perform(self, actions: list[Action]) -> None:
+        for action in actions:
+            match action:
+                case Start(engine, spec):
+                    self._pool.start(engine, spec, self._plan.specs[spec], self._shapes[self._plan.spec_shape[spec]].demand)
+                case Load(engine, spec):
+                    self._pool.load(engine, spec, self._plan.specs[spec])
+                case Run(engine, shard, attempt):
+                    self._log("run", shard=shard, engine=engine, attempt=attempt)
+                    self._pool.run(engine, self._work(shard))
+                case Stop(engine):
+                    self._pool.stop(engine)
+                case Commit(shard, attempt):
+                    self._commit(self._results[shard], attempt)
+                case Note():
+                    self._note(action)
+
+    def _work(self, shard: int) -> Any:
+        pair = self._plan.pairs[self._plan.shard_pair[shard]]
+        prompts = self._prompts[pair.prompts]
+        if pair.prompts not in self._shots:
+            self._shots[pair.prompts] = prompts.shots()
+            if len(self._shots) > 8:
+                self._shots.popitem(last=False)
+        return make_work(shard, pair.asking, prompts.requests(int(self._plan.shard_index[shard])), self._shots[pair.prompts])
+
+    def _commit(self, result: Done, attempt: int) -> None:
+        shard = result.shard
+        pair = self._plan.pairs[self._plan.shard_pair[shard]]
+        requests = self._prompts[pair.prompts].requests(int(self._plan.shard_index[shard]))
+        check_keys(result.batch, requests, pair.asking, shard)
+        mark = ShardMark.of(
+            result.batch,
+            fingerprint=self._plan.fingerprints[shard],
+            start=int(self._plan.shard_start[shard]),
+            stop=int(self._plan.shard_stop[shard]),
+            attempt=attempt,
+        )
+        committed = self._store.commit(task_path(pair.task), model_path(pair.model_name), result.batch, mark)
+        measured = result.measured
+        self._log(
+            "commit", shard=shard, task=pair.task, model=pair.model_name, fingerprint=mark.fingerprint,
+            sha256=committed.sha256, num_bytes=committed.num_bytes, attempt=attempt, seconds=measured.seconds,
+        )  # fmt: skip
+        self._telemetry.append(
+            {
+                "model": pair.model_name,
+                "task": pair.task,
+                "fingerprint": mark.fingerprint,
+                "attempt": attempt,
+                "started": measured.started,
+                "seconds": measured.seconds,
+                "node": measured.node,
+                "pid": measured.pid,
+                "num_prompt_tokens": measured.num_prompt_tokens,
+                "num_output_tokens": measured.num_output_tokens,
+            }
+        )
+        self._done_samples += self._count(shard)
+        if self._left[pair.index] == 0:
+            self._compact(pair.index)
+
+    def _count(self, shard: int) -> int:
+        pair = int(self._plan.shard_pair[shard])
+        size = int(self._plan.shard_stop[shard] - self._plan.shard_start[shard])
+        self._done_rows[pair] += size
+        self._left[pair] -= 1
+        return size
+
+    def _compact(self, index: int) -> None:
+        pair = self._plan.pairs[index]
+        names = [self._plan.fingerprints[s] for s in pair.shards]
+        self._store.compact(task_path(pair.task), model_path(pair.model_name), names)
+
+    def _note(self, note: Note) -> None:
+        self._outcome.num_retries += note.kind == "retry"
+        self._watcher.note(note.message)
+        self._log(note.kind, message=note.message, shard=note.shard, engine=note.engine)
+
+    def _log(self, event: str, **fields: Any) -> None:
+        self._events.append(event, time=self._wall(), **fields)
+
+    def _show(self) -> None:
+        at_work = {int(self._plan.shard_pair[s]) for s in self._dispatcher.in_flight}
+        active = [
+            (f"{p.model_name} {p.task}", self._done_rows[p.index], p.num_samples) for p in (self._plan.pairs[i] for i in sorted(at_work))
+        ]
+        self._watcher.update(done_samples=self._done_samples, engines=self._dispatcher.num_engines, active=active)
+
+
+def check_keys(batch: pa.RecordBatch, requests: pa.RecordBatch, asking: Asking, shard: int) -> None:
+    """The rows that came back are exactly those that were asked for, in order.
+
+    Raises:
+        InternalError: otherwise; nothing of the shard is written.
+    """
+    expected = keys_of(requests, asking.num_repeats)
+    found = tuple(batch.column(name) for name in ("sample_id", "request", "repeat"))
+    if not all(a.equals(b) for a, b in zip(expected, found, strict=True)):
+        raise InternalError(
+            f"shard {shard}: {batch.num_rows} rows came back whose keys are not the {len(expected[0])} that were asked for."
+        )

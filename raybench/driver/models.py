@@ -1,0 +1,154 @@
+"""The checkpoints of a run: lists, revisions and globs expanded, places found, identities taken, broken ones told."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from raybench.core.checkpoint import Checkpoint, split_revision
+from raybench.core.config import ModelConfig, RunConfig, engine_config, merge
+from raybench.core.errors import CheckpointError, ConfigError
+from raybench.driver.plan import PlannedModel, name_models
+from raybench.engines.loading import check_folder, has_chat_template, read_config
+from raybench.store.checkpoint_files import checkpoint_identity, expand_checkpoints, resolve_package
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+
+
+def open_models(config: RunConfig) -> list[PlannedModel]:
+    """All checkpoints, in order. A broken one is kept with its reason where `on_broken_checkpoint` says skip.
+
+    Raises:
+        CheckpointError: for a broken one otherwise.
+        ConfigError: when names clash.
+    """
+    drafts = [draft for model in config.models for draft in _expand(model)]
+    names = name_models([(m.name, _shown(m.checkpoint, revision)) for m, revision in drafts])
+    policy = config.on_broken_checkpoint or ("fail" if len(drafts) == 1 else "skip")
+    models: list[PlannedModel] = []
+    for name, (model, revision) in zip(names, drafts, strict=True):
+        checkpoint = Checkpoint(
+            uri=model.checkpoint,
+            revision=revision,
+            tokenizer=model.tokenizer,
+            chat_template=_chat_template(model),
+            system_prompt=model.system_prompt,
+            fewshot_as_multiturn=model.fewshot_as_multiturn,
+            allow_pickle=model.allow_pickle,
+            trust_remote_code=model.trust_remote_code,
+        )
+        try:
+            models.append(PlannedModel(name=name, checkpoint=locate(checkpoint, _kind(config, model)), config=model))
+        except CheckpointError as error:
+            if policy == "fail":
+                raise
+            models.append(PlannedModel(name=name, checkpoint=checkpoint, config=model, failed=error.message))
+    if all(m.failed for m in models):
+        raise CheckpointError("no checkpoint can be loaded:\n" + "\n".join(f"  {m.name}: {m.failed}" for m in models))
+    return models
+
+
+def _expand(model: ModelConfig) -> Sequence[tuple[ModelConfig, str | None]]:
+    """(model, revision) of each checkpoint that an entry stands for."""
+    uri, revision = split_revision(model.checkpoint)
+    if model.revisions:
+        if revision is not None:
+            raise ConfigError(f"models: {model.checkpoint}: give the revision in the name or under `revisions`, not both.")
+        if model.name is not None and len(model.revisions) > 1:
+            raise ConfigError(f"models: '{model.name}': several revisions cannot share a name; leave `name` out.")
+        return [(model, r) for r in model.revisions]
+    if re.search(r"[*?\[]", uri):
+        paths = expand_checkpoints(uri)
+        if model.name is not None and len(paths) > 1:
+            raise ConfigError(f"models: '{model.name}': {len(paths)} checkpoints cannot share a name; leave `name` out.")
+        return [(model.model_copy(update={"checkpoint": str(p)}), None) for p in paths]
+    return [(model.model_copy(update={"checkpoint": uri}), revision)]
+
+
+def _shown(uri: str, revision: str | None) -> str:
+    return uri if revision is None else f"{uri}@{revision}"
+
+
+def _kind(config: RunConfig, model: ModelConfig) -> str:
+    return engine_config(merge(config.engine, model.engine)).kind
+
+
+def locate(checkpoint: Checkpoint, engine_kind: str) -> Checkpoint:
+    """The checkpoint with its place and identity filled in.
+
+    Raises:
+        CheckpointError: when it is missing, or broken in a way that its files tell.
+    """
+    uri = checkpoint.uri
+    if engine_kind == "fake" and not (uri.startswith("package://") or Path(uri).expanduser().exists()):
+        return replace(checkpoint, identity=f"fake:{uri}")
+    if not uri:
+        raise CheckpointError(f"models: an empty checkpoint is only for the fake engine; engine.kind is '{engine_kind}'.")
+    if uri.startswith("package://"):
+        return _local(checkpoint, resolve_package(uri))
+    path = Path(uri).expanduser()
+    if path.exists():
+        return _local(checkpoint, path.resolve())
+    if uri.startswith((".", "/", "~")) or not HUB_ID.fullmatch(uri):
+        raise CheckpointError(f"checkpoint {uri}: no such file or folder (looked in {Path.cwd()}). A hub id is written org/name.")
+    return _hub(checkpoint)
+
+
+def _local(checkpoint: Checkpoint, path: Path) -> Checkpoint:
+    if path.is_dir():
+        check_folder(path, allow_pickle=checkpoint.allow_pickle, trust_remote_code=checkpoint.trust_remote_code)
+    return replace(checkpoint, path=str(path), identity=checkpoint_identity(path))
+
+
+def _hub(checkpoint: Checkpoint) -> Checkpoint:
+    """A hub id is named by the commit that its revision means now."""
+    from huggingface_hub import HfApi, try_to_load_from_cache
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+    revision = checkpoint.revision or "main"
+    cached = try_to_load_from_cache(checkpoint.uri, "config.json", revision=revision)
+    if isinstance(cached, str):  # .../snapshots/<commit>/config.json
+        return _local(replace(checkpoint, revision=Path(cached).parent.name), Path(cached).parent)
+    try:
+        commit = HfApi().model_info(checkpoint.uri, revision=revision).sha
+    except (HfHubHTTPError, OfflineModeIsEnabled, OSError, ValueError) as error:
+        raise CheckpointError(
+            f"checkpoint {checkpoint.uri}@{revision}: no such folder here, and the hub gives no answer: {_first_line(error)}. Check the "
+            "spelling; for a local folder write ./name; without a network, download the checkpoint first."
+        ) from error
+    return replace(checkpoint, revision=commit, identity=f"hub:{checkpoint.uri}@{commit}")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".")
+
+
+def _chat_template(model: ModelConfig) -> str | None:
+    """None, `auto`, or the text of a template file."""
+    if model.chat_template == "none":
+        if model.system_prompt is not None:
+            raise ConfigError(f"models: {model.checkpoint}: a system_prompt needs a chat template; set chat_template: auto.")
+        return None
+    if model.chat_template == "auto":
+        return "auto"
+    try:
+        return Path(model.chat_template).expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"models: chat_template '{model.chat_template}': expected none, auto or a readable Jinja file: {error}."
+        ) from error
+
+
+def architectures(checkpoint: Checkpoint) -> tuple[str, ...]:
+    """Class names in the checkpoint's config.json; empty where there is none to read."""
+    if checkpoint.path is None or not os.path.isdir(checkpoint.path):
+        return ()
+    return tuple(read_config(Path(checkpoint.path)).get("architectures") or ())
+
+
+def carries_template(checkpoint: Checkpoint) -> bool | None:
+    """Whether the checkpoint carries a chat template; None where its files are not here."""
+    return None if checkpoint.path is None else has_chat_template(checkpoint.path)

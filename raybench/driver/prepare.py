@@ -1,0 +1,208 @@
+"""From a configuration to a plan: checkpoints and tasks found, prompts rendered once, everything checked before an engine starts."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from raybench.core.checkpoint import slug
+from raybench.core.config import RunConfig, engine_config, merge, suggest
+from raybench.core.errors import ConfigError, RunError
+from raybench.core.resolve import sampling_for
+from raybench.core.types import Asking, Kind
+from raybench.driver.catalog import Catalog, Entry, open_catalog
+from raybench.driver.models import architectures, carries_template, open_models
+from raybench.driver.plan import Plan, PlannedModel, PlannedPair, PromptShards, plan
+from raybench.engines.registry import serves
+from raybench.store.manifest import differences
+from raybench.store.prompt_set import PromptSet
+from raybench.store.run_dir import RunDir
+from raybench.tasks.prompts import Rendering, render
+
+_LIBRARIES = {"pytorch": ("torch", "transformers")}
+"""Whose versions can change an engine's numbers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A plan and what it is about."""
+
+    plan: Plan
+    catalog: Catalog
+    prompts: Mapping[str, PromptSet]
+    warnings: Sequence[str]
+
+
+def prepare(config: RunConfig, store: RunDir, *, has_gpus: bool, tell: Callable[[str], None] = lambda text: None) -> Prepared:
+    """Plan a run; renders the prompts that `store` does not have yet.
+
+    Args:
+        config: The run.
+        store: Its directory; the caller holds the lock.
+        has_gpus: Whether there are GPUs where the engines will be.
+        tell: Gets a line about what takes time.
+
+    Raises:
+        ConfigError, DataError, CheckpointError: what is wrong, before any engine starts.
+        RunError: when the directory holds prompts of another plan.
+    """
+    catalog = open_catalog(config)
+    models = open_models(config)
+    sets: dict[str, Rendering] = {}
+    pairs = [
+        _pair(config, index, model, entry, sets)
+        for index, model in enumerate(models)
+        if model.failed is None
+        for entry in catalog.entries
+    ]  # fmt: skip
+    prompts = {name: _rendered(store, name, rendering, tell) for name, rendering in sets.items()}
+    kinds = {engine_config(merge(config.engine, m.config.engine, e.config.engine)).kind for m in models for e in catalog.entries}
+    whole = plan(
+        config,
+        models,
+        pairs,
+        {name: _shards(found) for name, found in prompts.items()},
+        versions={kind: versions_of(kind) for kind in kinds},
+        has_gpus=has_gpus,
+    )
+    return Prepared(plan=whole, catalog=catalog, prompts=prompts, warnings=_warnings(models))
+
+
+def _pair(config: RunConfig, index: int, model: PlannedModel, entry: Entry, sets: dict[str, Rendering]) -> PlannedPair:
+    engine = engine_config(merge(config.engine, model.config.engine, entry.config.engine))
+    kind = choose_form(entry, model, engine.kind)
+    form = entry.form(kind)
+    name = slug(f"{entry.label.replace('/', '.')}.{kind.value}")
+    if name not in sets:
+        task = replace(entry.task, forms={**entry.task.forms, kind: form})
+        limits = [n for n in (config.limit, entry.config.limit) if n is not None]
+        sets[name] = render(
+            task,
+            kind,
+            shots=entry.config.shots,
+            sampler=entry.config.fewshot,
+            seed=config.seed,
+            limit=min(limits) if limits else None,
+            shard_size=entry.config.shard_size,
+            data=config.data,
+        )
+    rendering = sets[name]
+    num_shots = rendering.num_shots
+    repeats = entry.config.repeats or entry.task.repeats
+    sampling = sampling_for(form.sampling, config.sampling, model.config.sampling, entry.config.sampling)
+    if repeats > 1 and sampling is not None and sampling.temperature == 0:
+        raise ConfigError(f"task '{entry.label}': {repeats} repeats of a greedy answer are all the same; set sampling.temperature.")
+    return PlannedPair(
+        model=index,
+        task=entry.label,
+        config=entry.config,
+        asking=Asking(
+            task=entry.label,
+            kind=kind,
+            description=form.description,
+            delimiter=form.delimiter,
+            separator=form.separator,
+            sampling=sampling,
+            num_repeats=repeats,
+            seed=config.seed,
+        ),
+        prompts=name,
+        metrics=form.metrics,
+        limit=rendering.limit,
+        task_identity={
+            "version": entry.task.version,
+            "split": entry.task.source.split,
+            "data": rendering.data,
+            "shots": num_shots,
+            "fewshot": rendering.sampler if num_shots else None,
+            "fewshot_seed": config.seed if num_shots and rendering.sampler == "seeded" else None,
+            "shard_size": rendering.shard_size,
+        },
+    )
+
+
+def choose_form(entry: Entry, model: PlannedModel, engine_kind: str) -> Kind:
+    """The form a model is asked in: as configured, otherwise the task's first that the engine serves for the checkpoint.
+
+    Raises:
+        ConfigError: when there is none.
+    """
+    served = serves(engine_kind, architectures(model.checkpoint))
+    wanted = entry.config.form or model.config.forms.get(entry.label)
+    own = ", ".join(entry.task.forms)
+    if wanted is None:
+        fitting = next((k for k in entry.task.forms if k in served), None)
+        if fitting is None:
+            answers = ", ".join(served) or "nothing for its architecture " + ", ".join(architectures(model.checkpoint))
+            raise ConfigError(f"task '{entry.label}' can be asked as {own}; engine '{engine_kind}' with {model.name} serves {answers}.")
+        return fitting
+    if wanted not in list(entry.task.forms):
+        raise ConfigError(f"task '{entry.label}': '{wanted}' is none of its forms ({own}).{suggest(wanted, entry.task.forms)}")
+    if Kind(wanted) not in served:
+        raise ConfigError(f"task '{entry.label}': engine '{engine_kind}' with {model.name} does not serve '{wanted}'.")
+    return Kind(wanted)
+
+
+def _rendered(store: RunDir, name: str, rendering: Rendering, tell: Callable[[str], None]) -> PromptSet:
+    """The prompt set of the run directory where it is still what would be rendered now, otherwise a new one."""
+    existing = store.prompts(name)
+    if existing is not None and existing.meta.get("key") == rendering.key:
+        return existing
+    tell(f"rendering the prompts of {rendering.task.name}")
+    if existing is None:
+        return _write(store, name, rendering)
+    with tempfile.TemporaryDirectory(prefix="raybench-prompts-") as folder:
+        now = _write(RunDir(Path(folder)), name, rendering)
+        if now.shards.digest == existing.shards.digest:  # other code or file, the same questions
+            return existing
+        if (store.path / "manifest.json").exists():
+            changed = differences(existing.meta, now.meta)
+            raise RunError(
+                f"{store.path}: the prompts of '{rendering.task.name}' are not those of this run:\n"
+                + "".join(f"  {line}\n" for line in changed)
+                + "Put back what changed, choose another --output, or start afresh with --new."
+            )
+    shutil.rmtree(existing.path)  # left by a run that ended before it had a manifest
+    return _write(store, name, rendering)
+
+
+def _write(store: RunDir, name: str, rendering: Rendering) -> PromptSet:
+    with store.prompt_writer(name) as writer:
+        for shard in rendering.shards():
+            writer.add(shard.samples, shard.requests, cost=shard.cost)
+        meta = {
+            "key": rendering.key,
+            "task": rendering.task.name,
+            "version": rendering.task.version,
+            "kind": rendering.kind.value,
+            "data": rendering.data,
+            "shots": rendering.num_shots,
+            "sampler": rendering.sampler,
+            "seed": rendering.seed,
+            "limit": rendering.limit,
+            "shard_size": rendering.shard_size,
+        }
+        return writer.finish(rendering.shots, meta)
+
+
+def _shards(prompts: PromptSet) -> PromptShards:
+    table = prompts.shards
+    return PromptShards(start=table.start, stop=table.stop, cost=table.cost.astype(float), digests=table.digest)
+
+
+def versions_of(engine_kind: str) -> str:
+    """Versions of the libraries that an engine computes with, `torch-2.13.0 transformers-5.19.0`; without local build marks."""
+    found = [(name, importlib.metadata.version(name).partition("+")[0]) for name in _LIBRARIES.get(engine_kind, ())]
+    return " ".join(f"{name}-{version}" for name, version in found)
+
+
+def _warnings(models: Sequence[PlannedModel]) -> list[str]:
+    return [
+        f"{m.name} carries a chat template and runs without it: for an instruction-tuned model set chat_template: auto."
+        for m in models
+        if m.failed is None and m.checkpoint.chat_template is None and carries_template(m.checkpoint)
+    ]

@@ -1,0 +1,262 @@
+"""The cluster's pool: one Ray actor an engine process. Retries and restarts are the driver's business, so Ray's own are off."""
+
+from __future__ import annotations
+
+import os
+import platform
+import secrets
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from raybench.core.config import RayConfig
+from raybench.core.errors import CheckpointError, ConfigError, EngineDead, EngineError, RaybenchError
+from raybench.core.protocols import CheckpointFailed, Done, Engine, EngineSpec, Event, Failed, Lost, Progress, Started, Work
+from raybench.driver.pool import bring_in
+from raybench.driver.work import run_shard
+
+if TYPE_CHECKING:
+    from ray import ObjectRef
+    from ray.actor import ActorHandle
+
+HEARTBEAT_S = 5.0
+"""Between two looks at an engine's progress counter."""
+
+
+class EngineActor:
+    """One engine process. Its methods return plain values; an engine that died takes its process with it, so that Ray tells the driver."""
+
+    def __init__(self) -> None:
+        self._engine: Engine | None = None
+        self._finished = 0
+        self._lock = threading.Lock()
+
+    def bring_in(self, index: int, spec: EngineSpec) -> tuple[Any, ...]:
+        """Hold a checkpoint. Returns ("started", ...) or ("checkpoint", message)."""
+        begin = time.perf_counter()
+        try:
+            engine, self._engine = self._engine, None
+            self._engine, loaded = bring_in(engine, spec)
+        except CheckpointError as error:
+            return "checkpoint", error.message
+        except EngineDead as error:
+            return "dead", error.message
+        seconds = time.perf_counter() - begin
+        return "started", self._engine.concurrency, self._engine.reproducible, seconds, platform.node(), os.getpid(), loaded
+
+    def run(self, work: Work) -> tuple[Any, ...]:
+        """Answer a shard. Returns ("done", batch, measured), ("failed", message) or ("dead", message)."""
+        if self._engine is None:
+            return "failed", "the engine holds no checkpoint"
+        try:
+            batch, measured = run_shard(self._engine, work)
+        except EngineDead as error:
+            return "dead", error.message
+        except EngineError as error:
+            return "failed", error.message
+        with self._lock:
+            self._finished += 1
+        return "done", batch, measured
+
+    def progress(self) -> int:
+        """How much was finished so far; rises while the engine lives and works."""
+        own = getattr(self._engine, "progress", None)
+        return self._finished + (own() if callable(own) else 0)
+
+
+class RayPool:
+    """Engines as actors of a Ray cluster, joined or started; never shuts down a cluster that it did not start."""
+
+    def __init__(self, config: RayConfig, *, max_engines: int | None = None) -> None:
+        self._max_engines = max_engines
+        self._owns = _connect(config)
+        import ray
+
+        self._ray = ray
+        self._actors: dict[int, ActorHandle] = {}
+        self._waiting: dict[ObjectRef, tuple[int, int]] = {}  # ref -> (engine, spec or shard)
+        self._progress: dict[int, int] = {}
+        self._beats: dict[ObjectRef, int] = {}
+        self._last_beat = time.monotonic()
+
+    def capacity(self) -> Mapping[str, float]:
+        total = {k: float(v) for k, v in self._ray.cluster_resources().items() if not k.startswith("node:")}
+        total["engine"] = float("inf") if self._max_engines is None else float(self._max_engines)
+        return total
+
+    def check(self, demand: Mapping[str, float]) -> None:
+        wanted = {name: amount for name, amount in demand.items() if name != "engine"}
+        nodes = [n["Resources"] for n in self._ray.nodes() if n["Alive"]]
+        if not any(all(n.get(name, 0.0) >= amount - 1e-9 for name, amount in wanted.items()) for n in nodes):
+            offers = "; ".join(_amounts({k: v for k, v in n.items() if k in {*wanted, "CPU", "GPU"}}) for n in nodes)
+            raise ConfigError(
+                f"resources: one engine needs {_amounts(wanted)}, and no node of the cluster can ever give that. Nodes: {offers}. "
+                "Lower gpus_per_engine, cpus_per_engine, memory_gb or custom, or join a larger cluster."
+            )
+
+    def start(self, engine: int, index: int, spec: EngineSpec, demand: Mapping[str, float]) -> None:
+        custom = {k: v for k, v in demand.items() if k not in ("CPU", "GPU", "memory", "engine")}
+        actor = self._ray.remote(EngineActor).options(
+            num_cpus=demand.get("CPU", 0),
+            num_gpus=demand.get("GPU", 0),
+            memory=demand.get("memory"),
+            resources=custom,
+            max_restarts=0,
+            max_task_retries=0,
+            max_concurrency=4,
+        )
+        self._actors[engine] = actor.remote()
+        self.load(engine, index, spec)
+
+    def load(self, engine: int, index: int, spec: EngineSpec) -> None:
+        self._waiting[self._actors[engine].bring_in.remote(index, spec)] = engine, index
+
+    def run(self, engine: int, work: Work) -> None:
+        self._waiting[self._actors[engine].run.remote(work)] = engine, work.shard
+
+    def wait(self, timeout_s: float) -> list[Event]:
+        self._ask_for_progress()
+        refs = [*self._waiting, *self._beats]
+        if not refs:
+            return []
+        ready, _ = self._ray.wait(refs, num_returns=len(refs), timeout=0)
+        if not ready:
+            ready, _ = self._ray.wait(refs, num_returns=1, timeout=timeout_s)
+        events: list[Event] = []
+        for ref in ready:
+            if ref in self._beats:
+                events += self._beat(ref)
+            elif ref in self._waiting:
+                event = self._event(ref)
+                if event is not None:
+                    events.append(event)
+        return events
+
+    def _event(self, ref: ObjectRef) -> Event | None:
+        engine, index = self._waiting.pop(ref)
+        if engine not in self._actors:
+            return None
+        try:
+            answer = self._ray.get(ref)
+        except self._ray.exceptions.RayTaskError as error:
+            cause = error.cause
+            if isinstance(cause, RaybenchError):
+                raise cause from error
+            raise error.as_instanceof_cause() from error
+        except self._ray.exceptions.RayError as error:
+            self._forget(engine)
+            return Lost(engine=engine, message=_cause(error))
+        match answer:
+            case ("started", concurrency, reproducible, seconds, node, pid, loaded):
+                return Started(
+                    engine=engine, spec=index, concurrency=concurrency, reproducible=reproducible,
+                    seconds=seconds, node=node, pid=pid, loaded=loaded,
+                )  # fmt: skip
+            case ("checkpoint", message):
+                return CheckpointFailed(engine=engine, spec=index, message=message)
+            case ("done", batch, measured):
+                return Done(engine=engine, shard=index, batch=batch, measured=measured)
+            case ("failed", message):
+                return Failed(engine=engine, shard=index, message=message)
+            case (_, message):
+                self.stop(engine)
+                return Lost(engine=engine, message=message)
+        return None
+
+    def _ask_for_progress(self) -> None:
+        """Now and then ask every working engine how far it is; the answers come with the other events."""
+        now = time.monotonic()
+        if self._beats or now - self._last_beat < HEARTBEAT_S:
+            return
+        self._last_beat = now
+        self._beats = {self._actors[e].progress.remote(): e for e, _ in self._waiting.values() if e in self._actors}
+
+    def _beat(self, ref: ObjectRef) -> list[Event]:
+        engine = self._beats.pop(ref)
+        try:
+            count = self._ray.get(ref)
+        except self._ray.exceptions.RayError:
+            return []  # the shard's own reference tells
+        if count == self._progress.get(engine):
+            return []
+        self._progress[engine] = count
+        return [Progress(engine=engine)]
+
+    def _forget(self, engine: int) -> None:
+        self._actors.pop(engine, None)
+        self._progress.pop(engine, None)
+        self._waiting = {ref: task for ref, task in self._waiting.items() if task[0] != engine}
+        self._beats = {ref: e for ref, e in self._beats.items() if e != engine}
+
+    def stop(self, engine: int) -> None:
+        actor = self._actors.get(engine)
+        self._forget(engine)
+        if actor is not None:
+            self._ray.kill(actor, no_restart=True)
+
+    def close(self) -> None:
+        for engine in list(self._actors):
+            self.stop(engine)
+        if self._owns:
+            self._ray.shutdown()
+
+
+def _amounts(resources: Mapping[str, float]) -> str:
+    return ", ".join(f"{name}:{amount:g}" for name, amount in sorted(resources.items())) or "nothing"
+
+
+def _cause(error: Exception) -> str:
+    """Ray's account of a dead actor on one line."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:300]}"
+
+
+def _connect(config: RayConfig) -> bool:
+    """Join the configured cluster or start one on this machine; True when it is ours to stop.
+
+    Raises:
+        ConfigError: when the cluster cannot be reached, or is on the network without a token.
+    """
+    if "ray" in sys.modules and sys.modules["ray"].is_initialized():
+        return False
+    quiet: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False, "configure_logging": False}
+    if config.address is None:
+        folder = Path(tempfile.mkdtemp(prefix="raybench-ray-"))
+        token = folder / "token"
+        token.touch(mode=0o600)
+        token.write_text(secrets.token_hex(32))
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ["RAY_AUTH_TOKEN_PATH"] = str(token)
+        import ray  # after the environment is set: Ray reads it when it is imported
+
+        ray.init(address="local", include_dashboard=False, **quiet)
+        return True
+    host = config.address.rpartition(":")[0].strip("[]") or config.address
+    if not _has_token():
+        if config.auth == "token" and host not in ("127.0.0.1", "localhost", "::1", "auto"):
+            raise ConfigError(
+                f"ray.address {config.address}: no token was found, and the address is on the network. Set RAY_AUTH_TOKEN_PATH, "
+                "or `ray: {auth: none}` if the network is closed."
+            )
+        os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    else:
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    import ray
+
+    try:
+        ray.init(address=config.address, **quiet)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise ConfigError(
+            f"ray.address {config.address}: cannot be joined: {_cause(error)} Is the head running there, is the port right "
+            "(6379 by default), and is the token in RAY_AUTH_TOKEN_PATH the head's?"
+        ) from error
+    return True  # disconnecting is ours; a cluster that was joined goes on without us
+
+
+def _has_token() -> bool:
+    paths = [os.environ.get("RAY_AUTH_TOKEN_PATH"), str(Path.home() / ".ray" / "auth_token")]
+    return bool(os.environ.get("RAY_AUTH_TOKEN")) or any(p and Path(p).is_file() for p in paths)

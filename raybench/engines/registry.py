@@ -1,0 +1,117 @@
+"""The engine table: name to class, and what a plan must know of an engine without importing its libraries."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from raybench.core.config import suggest
+from raybench.core.errors import ConfigError
+from raybench.core.protocols import Engine, EngineSpec
+from raybench.core.types import Kind
+
+_TEXT = (Kind.GENERATE, Kind.LOGLIKELIHOOD, Kind.ROLLING)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A row of the engine table."""
+
+    factory: str
+    """`module:Class`, imported only when an engine is made."""
+    about: str
+    """One line for `raybench list engines`."""
+    kinds: tuple[Kind, ...]
+    """Request kinds, where the architecture is one it can run."""
+    reproducible: str = "exact"
+    """`exact`: a shard's rows are a pure function of model and shard; `measured`: only within a noise floor."""
+    architectures: str = ""
+    """Regular expression for the class names of config.json that it can run; empty: all."""
+
+
+TABLE: dict[str, Entry] = {
+    "fake": Entry(
+        factory="raybench.engines.fake:FakeEngine",
+        about="answers drawn from a hash of the request; plays failures; for tests and for trying out a configuration",
+        kinds=_TEXT,
+    ),
+    "pytorch": Entry(
+        factory="raybench.engines.pytorch_causal:PytorchCausalEngine",
+        about="any decoder of transformers, on CPU, CUDA or MPS; exact and resumable to the byte",
+        kinds=_TEXT,
+        architectures=r"\w*(ForCausalLM|LMHeadModel|LMHead)",
+    ),
+}
+
+
+def make_engine(spec: EngineSpec) -> Engine:
+    """Make the engine of `spec`: loads its checkpoint.
+
+    Raises:
+        ConfigError: when the kind is unknown, its module is missing, or the class is no engine.
+        CheckpointError: when the checkpoint cannot be loaded.
+    """
+    engine: Any = _class_of(spec.kind)(spec)
+    if not isinstance(engine, Engine):
+        needed = ("kinds", "concurrency", "reproducible", "run", "load", "close")
+        missing = [n for n in needed if not hasattr(engine, n)]
+        raise ConfigError(f"engine.kind: '{spec.kind}' gave a {type(engine).__name__}, which is no engine: it lacks {', '.join(missing)}.")
+    return engine
+
+
+def serves(kind: str, architectures: Sequence[str] = ()) -> tuple[Kind, ...]:
+    """The request kinds an engine serves for a checkpoint, most general first; nothing heavy is imported for a built-in engine.
+
+    Args:
+        kind: Name in the table, or `package.module:Class`, whose class attribute `kinds` is read.
+        architectures: `architectures` of the checkpoint's config.json; empty: unknown, taken as fitting.
+
+    Raises:
+        ConfigError: when the kind is unknown.
+    """
+    entry = TABLE.get(kind)
+    if entry is None:
+        kinds = getattr(_class_of(kind), "kinds", _TEXT)
+        return tuple(k for k in Kind if k in kinds)
+    if architectures and entry.architectures and not any(re.fullmatch(entry.architectures, a) for a in architectures):
+        return ()
+    return entry.kinds
+
+
+def reproducible(kind: str) -> str:
+    """`exact` or `measured`: what an engine promises about repeated runs."""
+    entry = TABLE.get(kind)
+    return entry.reproducible if entry is not None else str(getattr(_class_of(kind), "reproducible", "measured"))
+
+
+def about(kind: str) -> str:
+    """One line on an engine of the table.
+
+    Raises:
+        ConfigError: when it is not in the table.
+    """
+    if kind not in TABLE:
+        raise ConfigError(_unknown(kind))
+    return TABLE[kind].about
+
+
+def _class_of(kind: str) -> Any:
+    path = TABLE[kind].factory if kind in TABLE else kind
+    module, colon, name = path.partition(":")
+    if not colon or not module or not name:
+        raise ConfigError(_unknown(kind))
+    try:
+        return getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"engine.kind: '{kind}': the module '{error.name}' is not installed. Expected an importable package.module:Class."
+        ) from error
+    except AttributeError as error:
+        raise ConfigError(f"engine.kind: '{kind}': the module '{module}' has no '{name}'.") from error
+
+
+def _unknown(kind: str) -> str:
+    return f"engine.kind: '{kind}' is not an engine.{suggest(kind, TABLE)} Known: {', '.join(TABLE)}; or write package.module:Class."

@@ -1,0 +1,1 @@
+"""Where the driver itself runs: this process now; clusters come here."""

@@ -1,0 +1,86 @@
+"""Accuracies of a choice between options by their likelihood; definitions of lm-evaluation-harness (0.4.13, lm_eval/api/task.py).
+
+The answer is the first option with the highest score. The scores of an option with summed log-probability L are
+
+    acc              L
+    acc_norm         L / characters of its text, without the delimiter
+    acc_bytes        L / UTF-8 bytes of its text, without the delimiter
+    acc_mutual_info  L - (log-probability without the question)
+
+Characters and bytes give different answers where scripts take several bytes a character (Chinese): say which one is reported.
+A sample without a label, or with one that is no index of its options, counts as wrong.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from raybench.core.errors import ConfigError, InternalError
+from raybench.core.protocols import Scored
+from raybench.core.types import Likelihoods, Sample
+from raybench.metrics.likelihood import likelihoods
+from raybench.metrics.mean import Mean
+
+UNCONDITIONAL = "uncond"
+"""Name of the request that scores the options without the question."""
+
+
+def _summed(output: Likelihoods, sample: Sample) -> Sequence[float]:
+    return output.logprobs
+
+
+def _per_character(output: Likelihoods, sample: Sample) -> Sequence[float]:
+    _check_options(output, sample)
+    return [logprob / len(c) if c else -math.inf for logprob, c in zip(output.logprobs, sample.choices, strict=True)]
+
+
+def _per_byte(output: Likelihoods, sample: Sample) -> Sequence[float]:
+    _check_options(output, sample)
+    return [logprob / len(c.encode("utf-8")) if c else -math.inf for logprob, c in zip(output.logprobs, sample.choices, strict=True)]
+
+
+def _check_options(output: Likelihoods, sample: Sample) -> None:
+    if len(output.logprobs) != len(sample.choices):
+        raise ConfigError(
+            f"sample '{sample.id}': {len(output.logprobs)} continuations were scored, but the sample has {len(sample.choices)} choices; "
+            "acc_norm and acc_bytes divide by the length of the choice. Give the sample the choices it is asked with."
+        )
+
+
+def _is_right(scores: Sequence[float], sample: Sample) -> bool:
+    if not scores:
+        raise InternalError(f"sample '{sample.id}': a choice between no options was scored.")
+    return scores.index(max(scores)) == sample.label
+
+
+def _share_right(scored: Scored, scores_of: Callable[[Likelihoods, Sample], Sequence[float]]) -> float:
+    sample, predictions = scored.sample, scored.predictions
+    if len(predictions) == 1:  # nearly always: one request, asked once
+        return float(_is_right(scores_of(likelihoods(predictions[0]), sample), sample))
+    answers = [_is_right(scores_of(likelihoods(p), sample), sample) for p in predictions if not p.request]
+    return sum(answers) / len(answers)
+
+
+def _share_right_by_information(scored: Scored) -> float:
+    sample = scored.sample
+    given = {p.repeat: likelihoods(p).logprobs for p in scored.predictions if not p.request}
+    alone = {p.repeat: likelihoods(p).logprobs for p in scored.predictions if p.request == UNCONDITIONAL}
+    if given.keys() != alone.keys():
+        raise ConfigError(
+            f"sample '{sample.id}': acc_mutual_info needs each option scored with and without the question, found {len(given)} and "
+            f"{len(alone)} rows. Use a form whose has_unconditional is true, or another metric."
+        )
+    answers = []
+    for repeat, logprobs in given.items():
+        # an option that is impossible with the question stays so: -inf minus -inf has no value
+        gains = [with_it - without if with_it > -math.inf else with_it for with_it, without in zip(logprobs, alone[repeat], strict=True)]
+        answers.append(_is_right(gains, sample))
+    return sum(answers) / len(answers)
+
+
+ACC = Mean(name="acc", score_of=partial(_share_right, scores_of=_summed), stats=("right",))
+ACC_NORM = Mean(name="acc_norm", score_of=partial(_share_right, scores_of=_per_character), stats=("right",), signature="norm:characters")
+ACC_BYTES = Mean(name="acc_bytes", score_of=partial(_share_right, scores_of=_per_byte), stats=("right",), signature="norm:bytes")
+ACC_MUTUAL_INFO = Mean(name="acc_mutual_info", score_of=_share_right_by_information, stats=("right",), signature="norm:unconditional")

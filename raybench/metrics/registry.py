@@ -1,0 +1,133 @@
+"""The table of metrics: a name to a metric, to one line about it, and to what it can be computed from."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from dataclasses import dataclass
+
+from raybench.core.config import suggest
+from raybench.core.errors import ConfigError
+from raybench.core.protocols import Metric
+from raybench.core.types import Kind
+from raybench.metrics import choice, likelihood, text
+from raybench.metrics.passk import pass_at
+
+_PASS_AT = re.compile(r"pass@([1-9][0-9]{0,3})")
+_OWN = re.compile(r"[\w.]+:\w+")
+_MEMBERS = ("name", "stats", "is_mean", "higher_is_better", "signature", "wrong", "score", "value")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Entry:
+    metric: Metric
+    about: str
+    kinds: frozenset[Kind]
+    requests: tuple[str, ...] = ("",)
+
+
+def _entry(metric: Metric, about: str, *kinds: Kind, requests: tuple[str, ...] = ("",)) -> tuple[str, _Entry]:
+    return metric.name, _Entry(metric=metric, about=about, kinds=frozenset(kinds), requests=requests)
+
+
+_BUILT_IN: dict[str, _Entry] = dict(
+    [
+        _entry(choice.ACC, "share of samples whose most likely option is the right one", Kind.LOGLIKELIHOOD),
+        _entry(choice.ACC_NORM, "the same with log-probabilities per character of the option", Kind.LOGLIKELIHOOD),
+        _entry(choice.ACC_BYTES, "the same with log-probabilities per UTF-8 byte of the option", Kind.LOGLIKELIHOOD),
+        _entry(
+            choice.ACC_MUTUAL_INFO,
+            "the same with log-probabilities minus those without the question",
+            Kind.LOGLIKELIHOOD,
+            requests=("", choice.UNCONDITIONAL),
+        ),
+        _entry(likelihood.GREEDY_ACC, "share of samples whose one continuation is what greedy decoding gives", Kind.LOGLIKELIHOOD),
+        _entry(likelihood.PERPLEXITY, "exp of minus the mean log-probability of a continuation (LAMBADA)", Kind.LOGLIKELIHOOD),
+        _entry(likelihood.TOKEN_PERPLEXITY, "perplexity per token; not comparable between tokenizers", Kind.ROLLING, Kind.LOGLIKELIHOOD),
+        _entry(likelihood.WORD_PERPLEXITY, "perplexity per word of the original text", Kind.ROLLING),
+        _entry(likelihood.BYTE_PERPLEXITY, "perplexity per UTF-8 byte of the original text", Kind.ROLLING),
+        _entry(likelihood.BITS_PER_BYTE, "bits per UTF-8 byte of the original text", Kind.ROLLING),
+        _entry(text.EXACT_MATCH, "share of answers that equal a target", Kind.GENERATE),
+        _entry(text.EXACT_MATCH_GSM8K, "the same without case, commas, dollar signs and final full stop", Kind.GENERATE),
+        _entry(text.EXACT_MATCH_SQUAD, "the same without case, punctuation and English articles", Kind.GENERATE),
+        _entry(text.TOKEN_F1, "token F1 with the best target, as in SQuAD 1.1; for languages with spaces", Kind.GENERATE),
+        *[
+            _entry(pass_at(k), "chance that one of k answers is right, for any k up to the number of repeats", Kind.GENERATE)
+            for k in (1, 10, 100)
+        ],
+    ]
+)
+
+
+def metric_names() -> tuple[str, ...]:
+    """Names of the built-in metrics, in the order of the table. `pass@k` exists for every k, not only for those listed."""
+    return tuple(_BUILT_IN)
+
+
+def get_metric(name: str) -> Metric:
+    """The metric of this name.
+
+    Args:
+        name: A built-in metric, `pass@<k>`, or `package.module:NAME` for an object of your own that has the members of core.protocols.Metric.
+
+    Raises:
+        ConfigError: when there is no such metric, or the object is none.
+    """
+    if name in _BUILT_IN:
+        return _BUILT_IN[name].metric
+    if match := _PASS_AT.fullmatch(name):
+        return pass_at(int(match[1]))
+    if _OWN.fullmatch(name):
+        return _load(name)
+    known = metric_names()
+    raise ConfigError(
+        f"metric '{name}': there is no such metric.{suggest(name, known)} Known: {', '.join(known)}; or write package.module:NAME."
+    )
+
+
+def about(name: str) -> str:
+    """One line for `raybench list metrics`; for an object of one's own, the first line of its documentation."""
+    entry = _find(name)
+    if entry is not None:
+        return entry.about
+    return (get_metric(name).__doc__ or "").strip().partition("\n")[0]
+
+
+def kinds(name: str) -> frozenset[Kind]:
+    """The request kinds the metric makes sense for, so that a plan can refuse others before anything runs.
+
+    An object of one's own may say so by an attribute `kinds`; without it, all kinds.
+    """
+    entry = _find(name)
+    if entry is not None:
+        return entry.kinds
+    return frozenset(Kind(k) for k in getattr(get_metric(name), "kinds", Kind))
+
+
+def requests(name: str) -> tuple[str, ...]:
+    """Names of the requests whose answers the metric needs of each sample: `""`, and `uncond` for mutual information."""
+    entry = _find(name)
+    return entry.requests if entry is not None else tuple(getattr(get_metric(name), "requests", ("",)))
+
+
+def _find(name: str) -> _Entry | None:
+    return _BUILT_IN.get("pass@1" if _PASS_AT.fullmatch(name) else name)
+
+
+def _load(name: str) -> Metric:
+    module_name, _, attribute = name.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # the module is somebody else's: whatever it raises, the cause is what the configuration names
+        raise ConfigError(
+            f"metric '{name}': the module '{module_name}' cannot be imported: {type(error).__name__}: {error}. "
+            "Expected package.module:NAME with a module on Python's path."
+        ) from error
+    found = getattr(module, attribute, None)
+    if found is None:
+        raise ConfigError(f"metric '{name}': the module '{module_name}' has no '{attribute}'.{suggest(attribute, vars(module))}")
+    missing = [member for member in _MEMBERS if not hasattr(found, member)]
+    if isinstance(found, type) or missing or not isinstance(found, Metric):
+        what = "a class, not an object of it" if isinstance(found, type) else f"{type(found).__name__} without {', '.join(missing)}"
+        raise ConfigError(f"metric '{name}': expected a metric as in raybench.core.protocols.Metric, found {what}.")
+    return found

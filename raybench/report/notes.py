@@ -1,0 +1,110 @@
+"""What stands under a table: reasons, errors, shares, warnings, the PARTIAL marker, signatures. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from raybench.core.types import Result
+from raybench.report.plain import plain
+from raybench.report.table import Row, Table, signature_parts
+
+_SHARES = (
+    ("share_length", "of the answers were stopped by the token budget"),
+    ("share_unparsed", "of the answers have no extractable answer"),
+    ("share_truncated", "of the prompts were cut to fit the context"),
+)
+WARN_ABOVE = 0.01
+"""A share above this is a warning: it can move a score by more than its last digit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """One line under the table."""
+
+    text: str
+    is_warning: bool
+
+
+def notes(table: Table) -> tuple[Note, ...]:
+    """The lines under `table`, in the order in which they are shown."""
+    return (
+        *(Note(text=f"({number}) {reason}", is_warning=True) for number, reason in enumerate(table.footnotes, start=1)),
+        *_answers(table),
+        *(
+            Note(text=f"{row.title}, {row.metric}: not asked alike ({row.difference}); no best is marked", is_warning=True)
+            for row in table.rows
+            if row.difference
+        ),
+        *(Note(text=f"warning: {text}", is_warning=True) for text in table.warnings),
+        *_partial(table),
+    )
+
+
+def signatures(table: Table) -> tuple[str, ...]:
+    """All different signatures in the order of the rows, each with its models where a row has several signatures."""
+    lines: dict[str, None] = {}
+    for row in table.rows:
+        by_signature: dict[str, list[str]] = {}
+        for column, cell in zip(table.columns, row.cells, strict=True):
+            if cell.result is not None:
+                by_signature.setdefault(plain(cell.result.signature), []).append(column.label)
+        for signature, labels in by_signature.items():
+            lines[f"{', '.join(labels)}: {signature}" if len(by_signature) > 1 else signature] = None
+    return tuple(lines)
+
+
+def _answers(table: Table) -> Iterator[Note]:
+    """Errors and shares, once a (task, form, model), since the metrics of a task mostly share them."""
+    titles: dict[str, list[Row]] = {}
+    for row in table.rows:
+        titles.setdefault(row.title, []).append(row)
+    for title, rows in titles.items():
+        for index, column in enumerate(table.columns):
+            subject = f"{title}, {column.label}" if len(table.columns) > 1 else title
+            found = [(row, row.cells[index].result) for row in rows]
+            pairs = [(row, result) for row, result in found if result is not None and result.withheld is None]
+            yield from _errors(subject, pairs)
+            yield from _shares(subject, pairs)
+
+
+def _errors(subject: str, pairs: list[tuple[Row, Result]]) -> Iterator[Note]:
+    by_count: dict[int, list[tuple[Row, Result]]] = {}
+    for row, result in pairs:
+        if result.estimate.num_errors:
+            by_count.setdefault(result.estimate.num_errors, []).append((row, result))
+    for count, alike in by_count.items():
+        wrong = [(row, result.value_if_errors_wrong) for row, result in alike if result.value_if_errors_wrong is not None]
+        # the metric is named where more than one could be meant
+        values = ", ".join(row.scale.write(value) if len(pairs) == 1 else f"{row.metric} {row.scale.write(value)}" for row, value in wrong)
+        text = f"{subject}: {count} error{'s' if count > 1 else ''}"
+        yield Note(text=f"{text}; {values} if {'they were' if count > 1 else 'it were'} wrong" if values else text, is_warning=True)
+
+
+def _shares(subject: str, pairs: list[tuple[Row, Result]]) -> Iterator[Note]:
+    for name, words in _SHARES:
+        metrics: dict[float, list[str]] = {}
+        for row, result in pairs:
+            share = getattr(result, name)
+            if share is not None:
+                metrics.setdefault(share, []).append(row.metric)
+        for share, names in metrics.items():
+            if share > 0:
+                which = f" ({', '.join(names)})" if len(metrics) > 1 else ""
+                percent = "< 0.1" if share < 0.001 else f"{100 * share:.1f}"
+                yield Note(text=f"{subject}: {percent} % {words}{which}", is_warning=share > WARN_ABOVE)
+
+
+def _partial(table: Table) -> Iterator[Note]:
+    """The marker of limited runs, with the columns it concerns where it does not concern all."""
+    limits: dict[str, list[str]] = {}
+    for index, column in enumerate(table.columns):
+        results = (row.cells[index].result for row in table.rows)
+        parts = [signature_parts(plain(result.signature)) for result in results if result is not None]
+        found = {part.get("limit") or "PARTIAL" for part in parts if "limit" in part or "PARTIAL" in part}
+        if found:
+            text = ", ".join(f"limit:{value}" if value != "PARTIAL" else "limited" for value in sorted(found))
+            limits.setdefault(text, []).append(column.label)
+    for text, labels in limits.items():
+        which = "" if len(labels) == len(table.columns) else f" ({', '.join(labels)})"
+        yield Note(text=f"PARTIAL{which}: {text}; not the whole data set, not to be compared with full runs", is_warning=True)

@@ -1,0 +1,77 @@
+"""Fixtures of all tests: where the data lies, a tiny real checkpoint, a clean environment."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def clean_environ(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No test talks to a hub, joins a cluster by accident, or writes into the user's cache."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if "RAYBENCH_TEST_CACHE" not in os.environ:
+        monkeypatch.setenv("RAYBENCH_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "cache"))
+    else:
+        monkeypatch.setenv("RAYBENCH_CACHE_DIR", os.environ["RAYBENCH_TEST_CACHE"])
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Folder with real benchmark data and reference outputs, which are not part of the repository."""
+    path = Path(os.environ.get("RAYBENCH_TEST_DATA", ROOT.parent / "shared"))
+    if not (path / "data").is_dir():
+        if os.environ.get("CI"):
+            pytest.fail(f"{path}: no benchmark data, and this is CI")
+        pytest.skip("no benchmark data: set RAYBENCH_TEST_DATA")
+    return path
+
+
+def make_tiny_llama(folder: Path, *, seed: int = 0) -> Path:
+    """A Llama of two layers with seeded weights in float32, and a byte-level tokenizer with BOS, EOS and a chat template."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocab = {token: i for i, token in enumerate(["<s>", "</s>", "<|im_start|>", "<|im_end|>", *alphabet])}
+    core = Tokenizer(models.BPE(vocab=vocab, merges=[]))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core, bos_token="<s>", eos_token="</s>", additional_special_tokens=["<|im_start|>", "<|im_end|>"]
+    )
+    tokenizer.chat_template = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=len(vocab), hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=512, bos_token_id=0, eos_token_id=1, tie_word_embeddings=True,
+        initializer_range=0.3,
+    )  # fmt: skip
+    model = LlamaForCausalLM(config).float()
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    (folder / "made.json").write_text(json.dumps({"seed": seed}))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint folder that loads like a real one, in milliseconds."""
+    return make_tiny_llama(tmp_path_factory.mktemp("models") / "tiny-llama")
+
+
+@pytest.fixture(scope="session")
+def other_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Same architecture, other weights."""
+    return make_tiny_llama(tmp_path_factory.mktemp("models") / "other-llama", seed=1)

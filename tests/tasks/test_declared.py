@@ -1,0 +1,135 @@
+"""Tasks declared in a configuration."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from raybench.core.config import SourceConfig, TaskConfig
+from raybench.core.errors import ConfigError, DataError
+from raybench.core.types import Kind
+from raybench.tasks.declared import task_from_config
+from raybench.tasks.prompts import render
+
+ROWS = [
+    {"uid": i, "q": f"question {i}", "opts": [f"o{i}", f"p{i}"], "right": i % 2, "name": f"o{i}", "doc": "d"} for i in range(4)
+]  # fmt: skip
+
+
+def declare(folder, **keys):
+    keys = {"name": "mine", "source": SourceConfig(path="test.jsonl"), "prompt": "Q: {{ q }}\nA:", **keys}
+    return task_from_config(TaskConfig(**keys), folder)
+
+
+def first(task, **options):
+    rendering = render(task, next(iter(task.forms)), **options)
+    shard = next(rendering.shards())
+    return shard.samples.to_pylist()[0], shard.requests.to_pylist()[0], rendering
+
+
+@pytest.fixture
+def folder(write_rows) -> Path:
+    return write_rows(ROWS).parent
+
+
+def test_a_choice_with_options_from_an_expression(folder):
+    task = declare(folder, kind="loglikelihood", choices="{{ opts }}", target="{{ right }}", sample_id="uid", cluster="doc")
+    sample, request, _ = first(task)
+    assert sample == {"id": "0", "fields": json.dumps(ROWS[0]), "choices": ["o0", "p0"], "label": 0, "targets": [], "cluster": "d"}
+    assert (request["prompt"], request["continuations"]) == ("Q: question 0\nA:", ["o0", "p0"])
+
+
+def test_a_choice_with_options_from_templates_and_a_target_by_text(folder):
+    task = declare(folder, kind="loglikelihood", choices=["no {{ uid }}", "{{ name }}"], target="{{ name }}")
+    sample, _, _ = first(task)
+    assert (sample["choices"], sample["label"], sample["id"]) == (["no 0", "o0"], 1, "test-0")
+
+
+def test_a_generation_with_filters_and_examples(folder, asked):
+    task = declare(
+        folder, kind="generate", target="{{ name }}", description="Answer.\n\n", extract={"a": "first_line", "b": "regex:(\\d)"}, fewshot="first_n"
+    )  # fmt: skip
+    form = task.forms[Kind.GENERATE]
+    assert {name: f("x 7\n") for name, f in form.extract.items()} == {"a": "x 7", "b": "7"}
+    context, _ = asked(render(task, Kind.GENERATE, shots=2))[1]
+    assert context == "Answer.\n\nQ: question 0\nA: o0\n\nQ: question 2\nA: o2\n\nQ: question 1\nA:"
+
+
+def test_a_list_as_target_gives_several_right_answers(folder):
+    sample, _, _ = first(declare(folder, kind="generate", target="{{ opts }}"))
+    assert sample["targets"] == ["o0", "p0"]
+
+
+def test_a_text_is_its_own_target(folder):
+    sample, request, _ = first(declare(folder, kind="rolling", prompt="{{ q }}"))
+    assert (sample["targets"], request["prompt"]) == (["question 0"], "question 0")
+
+
+def test_a_file_is_looked_for_beside_the_configuration(folder):
+    assert declare(folder, kind="rolling").source.path == str(folder / "test.jsonl")
+
+
+def test_a_hub_id_stays_one(folder):
+    assert declare(folder, kind="rolling", source=SourceConfig(path="org/name", revision="a" * 40)).source.path == "org/name"
+
+
+def test_the_version_follows_the_declaration_and_nothing_else(folder):
+    base = {"kind": "generate", "target": "{{ name }}"}
+    versions = [
+        declare(folder, **base).version,
+        declare(folder, **base, shots=3, limit=2, shard_size=8).version,
+        declare(folder, **base, description="Do.").version,
+        declare(folder, **{**base, "target": "{{ q }}"}).version,
+    ]
+    assert versions[0] == versions[1]
+    assert len(set(versions)) == 3
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"kind": "generate", "target": "{{ nme }}"}, r"sample 'test-0' of task 'mine', template `target`: there is no field 'nme'"),
+        (
+            {"kind": "generate", "target": "{{ name }}", "prompt": "{{ qq }}"},
+            r"sample 'test-0' of task 'mine', template `prompt`: there is no field 'qq'",
+        ),
+        (
+            {"kind": "loglikelihood", "choices": "{{ q }}", "target": "0"},
+            "template `choices`: expected a list of texts, found 'question 0'",
+        ),
+        ({"kind": "loglikelihood", "choices": "{{ opts }}", "target": "{{ q }}"}, "'question 0' is neither an option nor the index of one"),
+        ({"kind": "loglikelihood", "choices": "{{ opts }}", "target": "{{ 7 }}"}, "7 is no index of 2 options; they count from 0"),
+        ({"kind": "loglikelihood", "choices": ["1", "0"], "target": "1"}, "'1' is an option and also the index of another"),
+        ({"kind": "rolling", "sample_id": "opts"}, r"column 'opts' is \['o0', 'p0'\]; expected text or a whole number"),
+        ({"kind": "rolling", "sample_id": "id"}, "there is no field 'id'. The row has: uid, q"),
+        ({"kind": "rolling", "sample_id": "doc"}, r"1 ids .* are not unique: 'd' \(rows 0, 1, 2, 3\)"),
+        ({"kind": "rolling", "cluster": "c"}, "there is no field 'c'"),
+    ],
+)
+def test_rows_that_do_not_fit_the_declaration_are_named(folder, keys, message):
+    task = declare(folder, **keys)
+    with pytest.raises(DataError, match=message):
+        list(render(task, next(iter(task.forms))).shards())
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"kind": "generate", "target": "{{ name"}, "template `target`: not a Jinja template"),
+        ({"kind": "loglikelihood", "choices": "a, b", "target": "0"}, "not one expression"),
+        ({"kind": "generate", "target": "x", "choices": ["a"]}, "choices: only for kind loglikelihood"),
+        ({"kind": "rolling", "extract": "letter"}, "extract: only for kind generate"),
+        ({"kind": "generate", "target": "x", "extract": "leter"}, "Did you mean 'letter'"),
+    ],
+)
+def test_a_declaration_that_cannot_work_is_refused(folder, keys, message):
+    with pytest.raises(ConfigError, match=message):
+        declare(folder, **keys)
+
+
+def test_the_number_1_and_the_text_1_are_the_same_id(write_rows):
+    folder = write_rows([{"uid": 1, "q": "a"}, {"uid": "1", "q": "b"}]).parent
+    with pytest.raises(DataError, match=r"'1' \(rows 0, 1\)"):
+        list(render(declare(folder, kind="rolling", prompt="{{ q }}", sample_id="uid"), Kind.ROLLING).shards())
