@@ -337,6 +337,7 @@ class Dispatcher:
         del self._engines[engine.number]
         self._idle.pop(engine.number, None)
         self._fresh.pop(engine.number, None)
+        self._fresh |= self._idle  # one of them may be alone now, and take what it failed before
         self._queues[engine.spec].num_engines -= 1
         self._shape_engines[engine.shape] -= 1
         self._shape_coming[engine.shape] -= not engine.ready
@@ -407,7 +408,7 @@ class Dispatcher:
             self._run(engine, shard, now, actions)
             return True
         if not engine.running:
-            spec = self._choose(engine.shape)
+            spec = self._choose(engine.shape, engine)
             if spec is not None and spec != engine.spec:
                 queue.num_engines -= 1
                 self._queues[spec].num_engines += 1
@@ -417,8 +418,7 @@ class Dispatcher:
         return False
 
     def _pop(self, queue: _Queue, engine: _Engine) -> int | None:
-        alone = self._shape_engines[engine.shape] == 1
-        index = next((i for i, (_, failed_on) in enumerate(queue.again) if alone or failed_on != engine.number), None)
+        index = self._takes_again(queue, engine)
         if index is not None:
             shard, _ = queue.again.pop(index)
         elif queue.ordered:
@@ -427,6 +427,11 @@ class Dispatcher:
             return None
         queue.work -= float(self._shards.cost[shard])
         return shard
+
+    def _takes_again(self, queue: _Queue, engine: _Engine) -> int | None:
+        """Position of a shard to be tried again that did not fail on this engine, unless it is the only one of its shape."""
+        alone = self._shape_engines[engine.shape] == 1
+        return next((i for i, (_, failed_on) in enumerate(queue.again) if alone or failed_on != engine.number), None)
 
     def _run(self, engine: _Engine, shard: int, now: float, actions: list[Action]) -> None:
         self._attempts[shard] += 1
@@ -437,13 +442,16 @@ class Dispatcher:
         self._copies.setdefault(shard, []).append(engine.number)
         actions.append(Run(engine.number, shard, engine.attempts[shard]))
 
-    def _choose(self, shape: int) -> int | None:
-        """The specification of a shape with most work left per engine; in plan order where only one engine serves them."""
+    def _choose(self, shape: int, engine: _Engine | None = None) -> int | None:
+        """The specification of a shape with most work left per engine; in plan order where only one engine serves them.
+
+        For a live engine only those count of which it may take something.
+        """
         best, best_key = None, 0.0
         single = self._shapes[shape].max_engines == 1
         for spec in self._specs_of[shape]:
             queue = self._queues[spec]
-            if not len(queue):
+            if not len(queue) or (engine is not None and not queue.ordered and self._takes_again(queue, engine) is None):
                 continue
             if single:
                 return spec

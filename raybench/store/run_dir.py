@@ -66,6 +66,13 @@ class RunDir:
         Raises:
             RunError: when something else is in the way or the place cannot be written to; nothing was created then.
         """
+        try:
+            self._refuse_what_is_in_the_way()
+            make_folder(self.path)
+        except OSError as error:
+            raise RunError(f"{self.path}: cannot be created: {error.strerror}. Choose another --output.") from error
+
+    def _refuse_what_is_in_the_way(self) -> None:
         if self.path.is_symlink():
             raise RunError(
                 f"{self.path}: a symbolic link, expected a folder of its own. Remove it or give --output the folder it leads to."
@@ -79,10 +86,6 @@ class RunDir:
             foreign = sorted(name for name in os.listdir(self.path) if name not in _KNOWN and not is_temp(name))
             if foreign:
                 raise RunError(f"{self.path}: not a run directory and not empty: it holds '{foreign[0]}'. Choose another --output.")
-        try:
-            make_folder(self.path)
-        except OSError as error:
-            raise RunError(f"{self.path}: cannot be created: {error.strerror}. Choose another --output.") from error
 
     @contextmanager
     def lock(self, *, started: float) -> Iterator[None]:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -55,27 +54,39 @@ def test_what_is_in_the_way_is_named_and_left_alone(tmp_path: Path, kind: str) -
 
 
 READ_ONLY = """
-import os, sys
+import os, sys, tempfile
 from pathlib import Path
 from raybench.core.errors import RunError
 from raybench.store.run_dir import RunDir
-os.chdir(sys.argv[1])
-os.chmod(".", 0o555)
-if os.geteuid() == 0:
-    os.setuid(65534)  # root may write everywhere
-try:
-    RunDir(Path("runs/a")).create()
-except RunError as error:
-    print(error.message)
+
+with tempfile.TemporaryDirectory() as name:
+    folder = Path(name, "parent")
+    folder.mkdir()
+    os.chmod(name, 0o755)
+    os.chmod(folder, {"read-only": 0o555, "closed": 0o000}[sys.argv[1]])
+    pid = os.fork()
+    if pid == 0:
+        if os.geteuid() == 0:
+            os.setuid(65534)  # root may write everywhere
+        try:
+            RunDir(folder / "runs" / "a").create()
+        except RunError as error:
+            print(error.message, flush=True)
+        os._exit(0)
+    os.waitpid(pid, 0)
+    os.chmod(folder, 0o755)
+    print(os.listdir(folder))
 """
 
 
-def test_a_parent_that_may_not_be_written_to_is_refused_before_anything_is_made(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", READ_ONLY, str(tmp_path)], capture_output=True, text=True, check=True)
-    os.chmod(tmp_path, 0o755)
+@pytest.mark.parametrize(("kind", "message"), [("read-only", "is not a folder that you may write to"), ("closed", "Permission denied")])
+def test_a_parent_that_may_not_be_written_to_is_refused_before_anything_is_made(kind: str, message: str) -> None:
+    done = subprocess.run([sys.executable, "-c", READ_ONLY, kind], capture_output=True, text=True, check=True)
 
-    assert "is not a folder that you may write to" in done.stdout
-    assert list(tmp_path.iterdir()) == []
+    refusal, left = done.stdout.splitlines()
+    assert message in refusal
+    assert "--output" in refusal
+    assert left == "[]"
 
 
 @pytest.mark.parametrize("make", [lambda path: None, lambda path: path.mkdir(), lambda path: path.write_text("x")])

@@ -50,7 +50,7 @@ def flip(path: Path, offset: int) -> None:
 
 
 def first_page(path: Path) -> int:
-    return pq.read_metadata(path).row_group(0).column(0).data_page_offset + 40
+    return int(pq.read_metadata(path).row_group(0).column(0).data_page_offset) + 40
 
 
 @pytest.mark.parametrize(
