@@ -43,7 +43,6 @@ class Scorer:
         self._batch_tokens = batch_tokens
         # one row of a pack grows quadratically in attention; a CPU is busy with few tokens, a GPU needs more
         self._pack_tokens = min(batch_tokens, 2048 if model.device.type == "cuda" else 512)
-        self._forward_arguments = frozenset(inspect.signature(model.forward).parameters)
         self.packs = self._can_pack()
         """Whether shared contexts are computed once."""
 
@@ -71,28 +70,34 @@ class Scorer:
         rows = [(i, j, [*item.context, *c][:-1], c) for i, item in enumerate(items) for j, c in enumerate(item.continuations)]
         rows.sort(key=lambda r: (-len(r[2]), r[0], r[1]))
         found = [[Score(logprob=math.nan, is_greedy=False)] * len(item.continuations) for item in items]
-        vocab = self._model.get_input_embeddings().num_embeddings
-        while rows:
-            width = len(rows[0][2])
-            num_rows = max(1, self._batch_tokens // width)
-            scored = width - min(len(x) - len(c) for _, _, x, c in rows[:num_rows])
-            num_rows = max(1, min(num_rows, MAX_LOGITS // (scored * vocab)))
-            batch, rows = rows[:num_rows], rows[num_rows:]
-            for (i, j, _, _), score in zip(batch, self._run_rows([(x, c) for _, _, x, c in batch]), strict=True):
+        most_scored = max(1, MAX_LOGITS // self._model.get_input_embeddings().num_embeddings)
+        start = 0
+        while start < len(rows):
+            longest = len(rows[start][2])
+            stop, num_scored = start + 1, len(rows[start][3])
+            while (
+                stop < len(rows)
+                and (stop + 1 - start) * longest <= self._batch_tokens
+                and num_scored + len(rows[stop][3]) <= most_scored
+                and len(rows[stop][2]) * 4 >= longest * 3  # at most a quarter is padding
+            ):
+                num_scored += len(rows[stop][3])
+                stop += 1
+            for (i, j, _, _), score in zip(rows[start:stop], self._run_rows([(x, c) for _, _, x, c in rows[start:stop]]), strict=True):
                 found[i][j] = score
+            start = stop
         return found
 
     def _run_rows(self, rows: Sequence[tuple[list[int], Sequence[int]]]) -> list[Score]:
         import torch
 
         width = max(len(x) for x, _ in rows)
-        first = min(len(x) - len(c) for x, c in rows)  # no continuation is predicted from a position before this
         ids = torch.tensor([x + [0] * (width - len(x)) for x, _ in rows], device=self._model.device)
+        keep = [b * width + k for b, (x, c) in enumerate(rows) for k in range(len(x) - len(c), len(x))]
         with torch.inference_mode():
-            logits_BKV = self._forward(torch.arange(first, width, device=ids.device), input_ids=ids, use_cache=False)
-            size = width - first
-            index = [[b * size + k for k in range(len(x) - len(c) - first, len(x) - first)] for b, (x, c) in enumerate(rows)]
-            return _scores(logits_BKV.reshape(-1, logits_BKV.shape[-1]), index, [c for _, c in rows])
+            logits_KV = self._forward(keep, input_ids=ids, use_cache=False)
+            index = _split(list(range(len(keep))), [len(c) for _, c in rows])
+            return _scores(logits_KV, index, [c for _, c in rows])
 
     def _prefix(self, tokens: Sequence[int]) -> Any:
         """Keys and values of a shared prefix, computed once: a cache and, for each layer, its (keys, values)."""
@@ -102,7 +107,7 @@ class Scorer:
         cache = DynamicCache(config=self._model.config)
         with torch.inference_mode():
             ids = torch.tensor([list(tokens)], device=self._model.device)
-            self._forward(torch.tensor([len(tokens) - 1], device=ids.device), input_ids=ids, past_key_values=cache, use_cache=True)
+            self._forward([len(tokens) - 1], input_ids=ids, past_key_values=cache, use_cache=True)
         return cache, [(layer.keys, layer.values) for layer in cache.layers]
 
     def _run_pack(self, items: Sequence[Item], prefix: Any, num_shared: int) -> list[list[Score]]:
@@ -119,22 +124,35 @@ class Scorer:
         keep = sorted({k for rows in pack.scored for row in rows for k in row})
         place = {k: n for n, k in enumerate(keep)}
         with torch.inference_mode():
-            logits_BKV = self._forward(
-                torch.tensor(keep, device=device),
+            logits_KV = self._forward(
+                keep,
                 input_ids=torch.tensor([pack.tokens], device=device),
                 position_ids=torch.tensor([pack.positions], device=device),
                 attention_mask=_block_mask(pack, num_shared, self._model.dtype, device),
                 **extra,
             )
             index = [[place[k] for k in row] for rows in pack.scored for row in rows]
-            flat = iter(_scores(logits_BKV[0], index, [c for item in items for c in item.continuations]))
+            flat = iter(_scores(logits_KV, index, [c for item in items for c in item.continuations]))
         return [[next(flat) for _ in item.continuations] for item in items]
 
-    def _forward(self, keep: Any, **inputs: Any) -> Any:
-        """Logits [B, K, V] at the positions `keep` [K]; the output layer runs only there where the model can."""
-        if "logits_to_keep" in self._forward_arguments:
-            return self._model(**inputs, logits_to_keep=keep).logits
-        return self._model(**inputs).logits[:, keep]
+    def _forward(self, keep: Sequence[int], **inputs: Any) -> Any:
+        """Logits [K, V] at the positions `keep` of the flattened [B * L] batch; the output layer, often the largest, runs only there."""
+        import torch
+
+        at = torch.tensor(keep, device=self._model.device)
+        head = self._model.get_output_embeddings()
+        if head is None:
+            return self._model(**inputs).logits.flatten(0, 1)[at]
+
+        def select(_: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+            return args[0].flatten(0, 1)[at][None], *args[1:]
+
+        # what follows the output layer (scaling, soft-capping) is the model's own and works on any number of positions
+        hook = head.register_forward_pre_hook(select)
+        try:
+            return self._model(**inputs).logits[0]
+        finally:
+            hook.remove()
 
     def _can_pack(self) -> bool:
         """Packing needs plain attention over everything before, positions as an argument, and a free choice of mask."""
@@ -142,7 +160,11 @@ class Scorer:
         from transformers.cache_utils import DynamicLayer
 
         layers = DynamicCache(config=self._model.config).layers
-        if "position_ids" not in self._forward_arguments or not layers or any(type(layer) is not DynamicLayer for layer in layers):
+        if (
+            "position_ids" not in inspect.signature(self._model.forward).parameters
+            or not layers
+            or any(type(layer) is not DynamicLayer for layer in layers)
+        ):
             return False
         size = self._model.get_input_embeddings().num_embeddings
         tokens = [i * 7919 % size for i in range(1, 21)]

@@ -8,7 +8,7 @@ import sys
 from array import array
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 
@@ -69,6 +69,10 @@ class Rendering:
         """The form that is rendered."""
         return self.task.forms[self.kind]
 
+    @property
+    def _has_uncond(self) -> bool:
+        return self.form.has_unconditional and self.kind is Kind.LOGLIKELIHOOD
+
     @cached_property
     def shots(self) -> pa.RecordBatch:
         """All examples that requests refer to (schema.SHOTS), complete before the first shard."""
@@ -92,7 +96,7 @@ class Rendering:
             try:
                 cost = sum(shot_chars[row] for rows in chosen for row in rows) + len(chunk) * len(self.form.description)
                 cost += sum(len(p.text) + sum(map(len, p.continuations)) for p in prompts)
-                sample_rows, requests = samples_to_batch(chunk), _requests(chunk, prompts, chosen, has_uncond=self.form.has_unconditional)
+                sample_rows, requests = samples_to_batch(chunk), _requests(chunk, prompts, chosen, has_uncond=self._has_uncond)
             except (UnicodeEncodeError, ValueError, TypeError) as error:
                 raise _unwritable(self.task, chunk, prompts, error) from error
             hashes.extend(hash(s.id) for s in chunk)
@@ -235,6 +239,8 @@ def _refuse_duplicates(rendering: Rendering, hashes: array[int]) -> None:
 
 def _source_sha256(function: Callable[..., object]) -> str | None:
     """Digest of the file that defines a function; None where there is none (an interactive session)."""
+    while isinstance(function, partial):
+        function = function.func
     owner = function if hasattr(function, "__module__") else type(function)
     module = sys.modules.get(getattr(owner, "__module__", "") or "")
     try:

@@ -49,7 +49,7 @@ def test_rows_come_back_from_csv(values):
         ("crlf.jsonl", b'{"a": 1}\r\n{"a": 2}\r\n', [{"a": 1}, {"a": 2}]),
         ("blank.jsonl", b'{"a": 1}\n\n  \n{"a": 2}', [{"a": 1}, {"a": 2}]),
         ("nasty.json", json.dumps({"a": NASTY}, ensure_ascii=False).encode(), [{"a": NASTY}]),
-        ("packed.jsonl.gz", gzip.compress(b'{"a": 1}\n'), [{"a": 1}]),
+        ("packed.jsonl.gz", gzip.compress(b'{"a": 1}\n', mtime=0), [{"a": 1}]),
         ("plain.tsv", b'a\tb\n"quoted\tx,y\n', [{"a": '"quoted', "b": "x,y"}]),  # TSV has no quoting
         ("pair.jsonl", rb'{"a": "\ud83d\ude00"}', [{"a": "\U0001f600"}]),
         ("long.csv", b"a\n" + b"x" * 200_000 + b"\n", [{"a": "x" * 200_000}]),  # longer than the csv module's own limit
@@ -80,7 +80,7 @@ def test_a_file_is_read_as(tmp_path, name, content, expected):
         ("x.jsonl", b'{"a": ' + b"9" * 10_000 + b"}\n", "x.jsonl:1: not usable JSON"),
         (
             "x.jsonl.gz",
-            gzip.compress(b'{"a": "' + bytes(range(32, 127)) * 50 + b'"}\n')[:-20],
+            gzip.compress(b'{"a": "' + bytes(range(32, 127)) * 50 + b'"}\n', mtime=0)[:-20],
             "x.jsonl.gz: the gzip data is damaged or cut off",
         ),
         ("x.jsonl.gz", b"no gzip at all", "x.jsonl.gz: the gzip data is damaged"),
@@ -99,7 +99,7 @@ def test_a_damaged_file_is_refused_with_its_place(tmp_path, name, content, messa
 def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(lines, "FREE_BYTES", 10**6)  # a gigabyte would take seconds
     file = tmp_path / "bomb.jsonl.gz"
-    file.write_bytes(gzip.compress((b'{"a": "' + b"x" * 10_000 + b'"}\n') * 1000))
+    file.write_bytes(gzip.compress((b'{"a": "' + b"x" * 10_000 + b'"}\n') * 1000, mtime=0))
     with pytest.raises(DataError, match="unpacks to more than 200 times its size"):
         list(read_text(file))
 
