@@ -63,13 +63,13 @@ def _as_text(item: Inspected, *, full: bool) -> str:
         repeat = f" #{request.repeat}" if len(item.requests) > 1 and not request.request else ""
         hidden = "" if full or not (request.shots or request.description) else f"[{len(request.shots)} examples before] "
         text = request.context if full else request.prompt
-        lines.append(_block(f"prompt{name}{repeat}", f"{hidden}{text}"))
+        lines.append(block(f"prompt{name}{repeat}", f"{hidden}{text}"))
         if prediction.error_code is not None:
-            lines.append(_block("error", f"{prediction.error_code}: {prediction.error_message}"))
+            lines.append(block("error", f"{prediction.error_code}: {prediction.error_message}"))
         else:
             lines += _answer(prediction.output, request.continuations, item.sample.label)
     if item.sample.targets:
-        lines.append(_block("target", " | ".join(item.sample.targets)))
+        lines.append(block("target", " | ".join(item.sample.targets)))
     for row in item.scores:
         value = "error" if row["stats"] is None else ", ".join(f"{v:g}" for v in row["stats"])
         extracted = "" if not any(row["extracted"] or []) else f"  extracted: {', '.join(str(e) for e in row['extracted'])}"
@@ -80,19 +80,19 @@ def _as_text(item: Inspected, *, full: bool) -> str:
 def _answer(output: Output | None, options: tuple[str, ...], label: int | None) -> list[str]:
     match output:
         case Generation():
-            return [_block("answer", output.text)]
+            return [block("answer", output.text)]
         case TextLikelihood():
-            return [_block("logprob", f"{output.logprob:.4f} over {output.num_tokens} tokens")]
+            return [block("logprob", f"{output.logprob:.4f} over {output.num_tokens} tokens")]
         case Likelihoods():
             best = max(range(len(options)), key=output.logprobs.__getitem__)
             marks = [("*" if i == best else " ") + ("=" if i == label else " ") for i in range(len(options))]
             rows = [f"{m} {lp:10.4f}  {option}" for m, lp, option in zip(marks, output.logprobs, options, strict=True)]
-            return [_block("options", "\n".join([*rows, "(* most likely, = right)"]))]
+            return [block("options", "\n".join([*rows, "(* most likely, = right)"]))]
         case _:
             return []
 
 
-def _block(title: str, text: str) -> str:
+def block(title: str, text: str) -> str:
     """A title and a text beside it, with what could move the cursor taken out."""
     first, *rest = [plain(line) for line in text.split("\n")] or [""]
     return "\n".join([f"{title:>10}  {first}", *(f"{'':>10}  {line}" for line in rest)])

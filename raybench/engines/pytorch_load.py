@@ -119,7 +119,7 @@ def load(checkpoint: Checkpoint, options: PytorchConfig) -> Loaded:
             f"{folder}: transformers cannot load it as a decoder: {type(error).__name__}: {_first_lines(error)}"
         ) from error
     _check_complete(folder, info)
-    tokenizer = _load_tokenizer(place, checkpoint)
+    tokenizer = load_tokenizer(place, checkpoint)
     num_rows = model.get_input_embeddings().num_embeddings
     largest = max(tokenizer.get_vocab().values(), default=-1)
     if largest >= num_rows:
@@ -180,7 +180,12 @@ def _download(name: str, revision: str | None, checkpoint: Checkpoint) -> Path:
         ) from error
 
 
-def _load_tokenizer(folder: Path, checkpoint: Checkpoint) -> Any:
+def load_tokenizer(folder: Path, checkpoint: Checkpoint) -> Any:
+    """The tokenizer of a folder.
+
+    Raises:
+        CheckpointError: when it cannot be loaded.
+    """
     from transformers import AutoTokenizer
 
     try:

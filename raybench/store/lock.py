@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from raybench.core.errors import RunError
 from raybench.store.files import storage_errors, write_all
 
 FILE = "lock"
+_TRIES, _PAUSE_S = 5, 0.02
 
 
 @contextmanager
@@ -36,7 +38,7 @@ def hold_lock(folder: Path, *, started: float) -> Iterator[None]:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _take(handle)
         except BlockingIOError as error:
             raise RunError(f"{folder}: in use by {_holder(handle)}. Wait for it, stop it, or choose another --output.") from error
         with storage_errors(path):
@@ -61,7 +63,7 @@ def _holder(handle: int) -> str:
 
 
 def is_held(folder: Path) -> bool:
-    """Whether a process writes to a run directory now. Looks without disturbing it."""
+    """Whether a process writes to a run directory now. Takes a shared lock for a moment, which `hold_lock` waits out."""
     try:
         handle = os.open(folder / FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
@@ -73,3 +75,14 @@ def is_held(folder: Path) -> bool:
     finally:
         os.close(handle)
     return False
+
+
+def _take(handle: int) -> None:
+    """The exclusive lock; tried for a moment, since somebody may be looking (`is_held`)."""
+    for _ in range(_TRIES - 1):
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            time.sleep(_PAUSE_S)
+    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
