@@ -7,6 +7,10 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("raybench", deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no mistake
+settings.load_profile("raybench")
 
 ROOT = Path(__file__).resolve().parents[1]
 

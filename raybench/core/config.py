@@ -6,13 +6,16 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from raybench.core.checkpoint import NAME
 from raybench.core.errors import ConfigError
+
+_Loc = Sequence[int | str]
+"""Where something stands in a configuration: keys and indices from the top."""
 
 MAX_BYTES = 1_000_000
 """Largest configuration file that is read."""
@@ -112,10 +115,10 @@ class ResourcesConfig(_Strict):
     engines: Literal["auto"] | int = "auto"
     """Engine processes; auto: as many as fit."""
 
-    @field_validator("engines")
+    @field_validator("engines", mode="before")
     @classmethod
-    def _positive(cls, value: str | int) -> str | int:
-        if isinstance(value, int) and value < 1:
+    def _auto_or_positive(cls, value: Any) -> Any:
+        if value != "auto" and (type(value) is not int or value < 1):
             raise ValueError("expected auto or a number of at least 1")
         return value
 
@@ -396,6 +399,8 @@ def load(path: str | Path, settings: Sequence[str] = ()) -> RunConfig:
         mark = getattr(error, "problem_mark", None)
         where = f":{mark.line + 1}" if mark else ""
         raise ConfigError(f"{file}{where}: not a usable YAML file: {getattr(error, 'problem', None) or error}.") from error
+    except (ValueError, TypeError, RecursionError) as error:  # a date that is none, a list as a key, a thousand brackets
+        raise ConfigError(f"{file}: not a usable YAML file: {error}.") from error
     if not isinstance(value, dict):
         raise ConfigError(f"{file}: expected a mapping with name, models and tasks, found {type(value).__name__}.")
     return parse(override(value, settings), where=str(file), node=node)
@@ -409,7 +414,7 @@ def parse(value: Mapping[str, Any], *, where: str = "configuration", node: yaml.
     except ValidationError as error:
         mistakes += _mistakes(error, RunConfig, node)
         config = None
-    mistakes += _engine_mistakes(value)
+    mistakes += _block_mistakes(value, node)
     if mistakes or config is None:
         unique = list(dict.fromkeys(mistakes))
         head = f"{where}: {len(unique)} mistake{'s' if len(unique) > 1 else ''}"
@@ -435,7 +440,12 @@ def override(value: Mapping[str, Any], settings: Sequence[str]) -> dict[str, Any
                 target = target[name]
             else:
                 raise ConfigError(f"--set '{setting}': '{name}' lies inside a plain value.")
-        parsed = yaml.safe_load(text) if text else None
+        try:
+            parsed = yaml.safe_load(text) if text else None
+        except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+            raise ConfigError(
+                f"--set '{setting}': what stands behind the '=' is no YAML value; put it in quotes to have it as text."
+            ) from error
         if isinstance(target, list):
             _item(target, last, setting)
             target[int(last)] = parsed
@@ -458,40 +468,57 @@ def suggest(name: str, known: Any) -> str:
     return f" Did you mean '{close[0]}'?" if close else ""
 
 
-def _engine_mistakes(value: Mapping[str, Any]) -> Iterator[str]:
-    """Mistakes in the engine and resource blocks of every (model, task) combination."""
+def _block_mistakes(value: Mapping[str, Any], node: yaml.Node | None) -> Iterator[str]:
+    """Mistakes in the engine blocks of every (model, task) combination, and in the resource blocks of models and tasks."""
 
-    def blocks(key: str, name: str) -> list[tuple[str, Mapping[str, Any]]]:
+    def blocks(key: str, name: str) -> list[tuple[_Loc, Mapping[str, Any]]]:
         entries = value.get(key)
-        found = [
-            (f"{key}[{i}].{name}", e[name])
+        return [
+            ((key, i, name), e[name])
             for i, e in enumerate(entries if isinstance(entries, list | tuple) else [])
             if isinstance(e, dict) and isinstance(e.get(name), dict)
         ]
-        return [("", {}), *found]
 
     base = value.get("engine") or {}
     if isinstance(base, dict):
-        for model_path, model in blocks("models", "engine"):
-            for task_path, task in blocks("tasks", "engine"):
+        none: tuple[_Loc, Mapping[str, Any]] = ("engine",), {}
+        for model_loc, model in [none, *blocks("models", "engine")]:
+            for task_loc, task in [none, *blocks("tasks", "engine")]:
                 try:
                     engine_config(merge(base, model, task))
                 except ConfigError as error:
-                    origin = " + ".join(p for p in (model_path, task_path) if p)
-                    yield from (f"{line}{f' (with {origin})' if origin else ''}" for line in error.message.splitlines())
-    for key in ("models", "tasks"):
-        for path, block in blocks(key, "resources")[1:]:
-            try:
-                ResourcesConfig.model_validate(block)
-            except ValidationError as error:
-                yield from (f"{path}.{m}" for m in _mistakes(error, ResourcesConfig))
+                    for line in error.message.splitlines():
+                        text = line.removeprefix("engine.")
+                        said = [loc for loc, block in ((task_loc, task), (model_loc, model)) if _first_word(text) in block]
+                        yield _placed(text, said[0] if said else ("engine",), node)
+    for loc, block in [*blocks("models", "resources"), *blocks("tasks", "resources")]:
+        try:
+            ResourcesConfig.model_validate(block)
+        except ValidationError as error:
+            yield from (_placed(text, loc, node) for text in _mistakes(error, ResourcesConfig))
+
+
+def _placed(text: str, loc: _Loc, node: yaml.Node | None) -> str:
+    """A mistake in a field of the block at `loc`, with its line and whole path; `text` begins with the field."""
+    line = _line(node, (*loc, _first_word(text)))
+    return f"{f'line {line}: ' if line else ''}{_path(loc)}.{text}"
+
+
+def _first_word(text: str) -> str:
+    return re.split(r"\W", text, maxsplit=1)[0]
+
+
+def _path(loc: _Loc) -> str:
+    return "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in loc).lstrip(".")
 
 
 def _mistakes(error: ValidationError, model: type[BaseModel], node: yaml.Node | None = None) -> list[str]:
     lines = []
     for item in error.errors():
         loc = item["loc"]
-        path = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in loc).lstrip(".")
+        if item["type"] == "too_short" and item["input"]:
+            continue  # the entries that are there have mistakes, which are told
+        path = _path(loc)
         line = _line(node, loc)
         where = f"line {line}: " if line else ""
         if item["type"] == "extra_forbidden":
@@ -511,11 +538,16 @@ def _mistakes(error: ValidationError, model: type[BaseModel], node: yaml.Node | 
 def _owner(model: type[BaseModel], loc: Sequence[int | str]) -> type[BaseModel] | None:
     """The configuration class that the path `loc` lies in."""
     current: Any = model
+    is_mapping = False
     for part in loc:
         if isinstance(part, int):
             continue
+        if is_mapping:  # the part is a key of the user's own, such as a data set under `data`
+            is_mapping = False
+            continue
         field = current.model_fields.get(part) if current is not None else None
         current = _class_in(field.annotation) if field else None
+        is_mapping = field is not None and get_origin(field.annotation) is dict
     return current if isinstance(current, type) else None
 
 

@@ -34,6 +34,9 @@ class Engine(Protocol):
     def load(self, checkpoint: Checkpoint) -> bool:
         """Swap the weights of another checkpoint of the same architecture in; False where it cannot (a new engine is made)."""
 
+    def progress(self) -> int:
+        """A count that rises with every step of work: a long shard is told from one that hangs. Called from another thread."""
+
     def close(self) -> None:
         """Free memory and processes. Called once."""
 

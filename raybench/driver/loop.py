@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -100,11 +101,17 @@ class Loop:
         self._results: dict[int, Done] = {}
         self._shots: OrderedDict[str, pa.RecordBatch] = OrderedDict()
         self._outcome = Outcome()
+        # compaction reads and writes whole files: beside the loop, one at a time, and waited for at the end
+        self._compactor = ThreadPoolExecutor(1, thread_name_prefix="raybench-compaction")
+        self._compactions: list[Future[None]] = []
 
     def run(self) -> Outcome:
         """Until everything is done, given up, or a stop is wanted and what runs has ended."""
         begin = last_tick = self._clock()
         try:
+            for pair in self._plan.pairs:
+                if self._left[pair.index] == 0:  # finished before; perhaps killed before it was compacted
+                    self._compactions.append(self._compactor.submit(self._compact, pair.index))
             self._perform(self._dispatcher.begin(begin))
             while not self._dispatcher.finished:
                 if self._is_stop_wanted() and not self._outcome.is_stopped:
@@ -133,6 +140,9 @@ class Loop:
                 self._show()
         finally:
             self._pool.close()
+            self._compactor.shutdown(wait=True)
+        for compaction in self._compactions:
+            compaction.result()
         self._outcome.given_up = dict(self._dispatcher.given_up)
         self._outcome.failed_models = {self._plan.models[m].name: text for m, text in self._dispatcher.failed_models.items()}
         self._outcome.seconds = self._clock() - begin
@@ -198,7 +208,7 @@ class Loop:
         )
         self._done_samples += self._count(shard)
         if self._left[pair.index] == 0:
-            self._compact(pair.index)
+            self._compactions.append(self._compactor.submit(self._compact, pair.index))
 
     def _count(self, shard: int) -> int:
         pair = int(self._plan.shard_pair[shard])

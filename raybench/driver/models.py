@@ -12,6 +12,7 @@ from raybench.core.checkpoint import Checkpoint, split_revision
 from raybench.core.config import ModelConfig, RunConfig, engine_config, merge
 from raybench.core.errors import CheckpointError, ConfigError
 from raybench.driver.plan import PlannedModel, name_models
+from raybench.engines.gguf import converted_before
 from raybench.engines.loading import check_folder, has_chat_template, read_config
 from raybench.store.checkpoint_files import checkpoint_identity, expand_checkpoints, resolve_package
 
@@ -151,4 +152,4 @@ def architectures(checkpoint: Checkpoint) -> tuple[str, ...]:
 
 def carries_template(checkpoint: Checkpoint) -> bool | None:
     """Whether the checkpoint carries a chat template; None where its files are not here."""
-    return None if checkpoint.path is None else has_chat_template(checkpoint.path)
+    return None if checkpoint.path is None else has_chat_template(converted_before(checkpoint) or checkpoint.path)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import platform
 import secrets
+import shutil
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,8 +67,7 @@ class EngineActor:
 
     def progress(self) -> int:
         """How much was finished so far; rises while the engine lives and works."""
-        own = getattr(self._engine, "progress", None)
-        return self._finished + (own() if callable(own) else 0)
+        return self._finished + (0 if self._engine is None else self._engine.progress())
 
 
 class RayPool:
@@ -225,13 +227,11 @@ def _connect(config: RayConfig) -> bool:
         return False
     quiet: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False, "configure_logging": False}
     if config.address is None:
-        folder = Path(tempfile.mkdtemp(prefix="raybench-ray-"))
-        token = folder / "token"
-        token.touch(mode=0o600)
-        token.write_text(secrets.token_hex(32))
-        os.environ["RAY_AUTH_MODE"] = "token"
-        os.environ["RAY_AUTH_TOKEN_PATH"] = str(token)
-        import ray  # after the environment is set: Ray reads it when it is imported
+        if not _has_token():
+            os.environ["RAY_AUTH_TOKEN_PATH"] = str(_make_token())
+        if "ray" not in sys.modules:
+            os.environ["RAY_AUTH_MODE"] = "token"  # before the import, which reads it; an imported Ray turns it on by itself
+        import ray
 
         ray.init(address="local", include_dashboard=False, **quiet)
         return True
@@ -255,6 +255,17 @@ def _connect(config: RayConfig) -> bool:
             "(6379 by default), and is the token in RAY_AUTH_TOKEN_PATH the head's?"
         ) from error
     return True  # disconnecting is ours; a cluster that was joined goes on without us
+
+
+@lru_cache(maxsize=1)
+def _make_token() -> Path:
+    """A file with a new token, until the process ends: Ray keeps the first token it reads, also for a second cluster."""
+    folder = Path(tempfile.mkdtemp(prefix="raybench-ray-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    token = folder / "token"
+    token.touch(mode=0o600)
+    token.write_text(secrets.token_hex(32))
+    return token
 
 
 def _has_token() -> bool:

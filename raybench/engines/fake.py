@@ -42,6 +42,7 @@ class FakeEngine:
         options = engine_config({**spec.options, "kind": "fake"})
         assert isinstance(options, FakeConfig), "the engine table maps fake to FakeConfig"
         self._options = options
+        self._num_answered = 0
         self.concurrency: int = options.concurrency
         self._lock = threading.Lock()
         self._played = [0] * len(options.faults)
@@ -57,12 +58,17 @@ class FakeEngine:
         self._salt = hashlib.blake2b((checkpoint.identity or checkpoint.uri).encode("utf-8", "surrogatepass"), digest_size=16).digest()
         return True
 
+    def progress(self) -> int:
+        """Requests answered so far."""
+        return self._num_answered
+
     def close(self) -> None:
         """Nothing to free."""
 
     def run(self, requests: Sequence[Request]) -> list[Prediction]:
         """Answer one shard."""
         options = self._options
+        self._num_answered += len(requests)
         row_faults = self._play(requests) if options.faults else {}
         seconds = options.shard_s + options.request_s * len(requests)
         if seconds > 0:

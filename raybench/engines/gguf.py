@@ -21,6 +21,21 @@ def cache_dir() -> Path:
     return Path(os.environ.get("RAYBENCH_CACHE_DIR") or Path.home() / ".cache" / "raybench")
 
 
+def _folder(checkpoint: Checkpoint, file: Path) -> Path:
+    stat = file.stat()
+    name = slug(checkpoint.identity or digest(str(file.resolve()), stat.st_size, stat.st_mtime_ns))
+    return cache_dir() / "converted" / name
+
+
+def converted_before(checkpoint: Checkpoint) -> Path | None:
+    """The folder of a GGUF file that was converted on this machine already; None otherwise, and for other checkpoints."""
+    file = Path(checkpoint.path or checkpoint.uri)
+    if file.suffix != ".gguf" or not file.is_file():
+        return None
+    folder = _folder(checkpoint, file)
+    return folder if folder.is_dir() else None
+
+
 def converted(checkpoint: Checkpoint) -> Path:
     """Folder with the dequantised float32 weights, configuration and tokenizer of the GGUF file `checkpoint.path`.
 
@@ -37,9 +52,8 @@ def converted(checkpoint: Checkpoint) -> Path:
         magic = stream.read(4)
     if magic != b"GGUF":
         raise CheckpointError(f"{file}: begins with {magic!r}, expected b'GGUF'. It is damaged, or a Git-LFS pointer; copy it again.")
-    stat = file.stat()
-    name = slug(checkpoint.identity or digest(str(file.resolve()), stat.st_size, stat.st_mtime_ns))
-    folder = cache_dir() / "converted" / name
+    folder = _folder(checkpoint, file)
+    name = folder.name
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)

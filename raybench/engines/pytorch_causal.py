@@ -47,6 +47,8 @@ class PytorchCausalEngine:
         self._take(pytorch_load.load(spec.checkpoint, options), spec.checkpoint)
         self._max_length = _max_length(self._loaded, options.max_length)
         self._scorer = Scorer(self._loaded.model, batch_tokens=options.batch_tokens)
+        self._num_steps = 0
+        self._loaded.model.register_forward_pre_hook(self._count_step)
 
     @property
     def has_chat_template(self) -> bool:
@@ -94,6 +96,13 @@ class PytorchCausalEngine:
             return False
         self._take(swapped, checkpoint)
         return True
+
+    def progress(self) -> int:
+        """Forward passes so far."""
+        return self._num_steps
+
+    def _count_step(self, *_: object) -> None:
+        self._num_steps += 1
 
     def close(self) -> None:
         """Free the model's memory."""

@@ -56,7 +56,7 @@ def make_engine(spec: EngineSpec) -> Engine:
     """
     engine: Any = _class_of(spec.kind)(spec)
     if not isinstance(engine, Engine):
-        needed = ("kinds", "concurrency", "reproducible", "run", "load", "close")
+        needed = ("kinds", "concurrency", "reproducible", "run", "load", "progress", "close")
         missing = [n for n in needed if not hasattr(engine, n)]
         raise ConfigError(f"engine.kind: '{spec.kind}' gave a {type(engine).__name__}, which is no engine: it lacks {', '.join(missing)}.")
     return engine

@@ -33,8 +33,9 @@ class Scale:
     """`%` or nothing."""
 
     def write(self, value: float) -> str:
-        """The number without its unit."""
-        return f"{value * self.factor:.{self.decimals}f}"
+        """The number without its unit; six digits before the point at most, since nobody reads more."""
+        scaled = value * self.factor
+        return f"{scaled:.3g}" if abs(scaled) >= 1e6 else f"{scaled:.{self.decimals}f}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,7 +26,7 @@ def test_every_row_of_the_data_can_be_asked(index, size):
     assert sum(s.samples.num_rows for s in render(task, next(iter(task.forms))).shards()) == size
 
 
-def test_an_example_ends_in_the_number_that_the_extractor_finds():
+def test_the_solutions_end_in_the_number_that_the_extractor_finds():
     task = TASKS[1]
     form = next(iter(task.forms.values()))
     for shard in render(task, next(iter(task.forms)), shots=0).shards():

@@ -1,0 +1,91 @@
+"""Engines that break their promise, each in one way, and one that dies once: given to runs as `tests.driver.engines:Name`."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from raybench.core.errors import EngineError
+from raybench.core.protocols import EngineSpec
+from raybench.core.types import Prediction, Request
+from raybench.engines.fake import FakeEngine
+
+
+class TooFew(FakeEngine):
+    """Forgets the last answer of a shard."""
+
+    def run(self, requests: Sequence[Request]) -> list[Prediction]:
+        return super().run(requests)[:-1]
+
+
+class TooMany(FakeEngine):
+    """Gives the last answer of a shard twice."""
+
+    def run(self, requests: Sequence[Request]) -> list[Prediction]:
+        answers = super().run(requests)
+        return [*answers, answers[-1]]
+
+
+class Doubled(FakeEngine):
+    """Gives the first answer in the place of the second."""
+
+    def run(self, requests: Sequence[Request]) -> list[Prediction]:
+        first, _, *others = super().run(requests)
+        return [first, first, *others]
+
+
+class Reordered(FakeEngine):
+    """Answers from the last request to the first."""
+
+    def run(self, requests: Sequence[Request]) -> list[Prediction]:
+        return super().run(requests)[::-1]
+
+
+class Foreign(FakeEngine):
+    """Answers a question that nobody asked."""
+
+    def run(self, requests: Sequence[Request]) -> list[Prediction]:
+        first, *others = super().run(requests)
+        return [replace(first, sample_id="nobody-asked"), *others]
+
+
+class Silent(FakeEngine):
+    """Gives a row with neither an answer nor an error."""
+
+    def run(self, requests: Sequence[Request]) -> list[Prediction]:
+        first, *others = super().run(requests)
+        return [replace(first, output=None), *others]
+
+
+class Buggy(FakeEngine):
+    """Raises something that is no error of an engine."""
+
+    def run(self, requests: Sequence[Request]) -> list[Prediction]:
+        raise ZeroDivisionError("a mistake in the engine's code")
+
+
+class Once(FakeEngine):
+    """Fails at the shard that holds `sample_id` in the way `kind`, once over all processes: a file `marker` remembers it."""
+
+    def __init__(self, spec: EngineSpec) -> None:
+        own = ("marker", "sample_id", "failure")
+        self._marker, self._sample_id, self._failure = (str(spec.options[name]) for name in own)
+        super().__init__(replace(spec, options={k: v for k, v in spec.options.items() if k not in own}))
+
+    def run(self, requests: Sequence[Request]) -> list[Prediction]:
+        if any(request.sample_id == self._sample_id for request in requests) and not Path(self._marker).exists():
+            Path(self._marker).touch()
+            if self._failure == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise EngineError("fails once")
+        return super().run(requests)
+
+
+class NoRoom(FakeEngine):
+    """Cannot be made: the machine is at fault, not the checkpoint."""
+
+    def __init__(self, spec: EngineSpec) -> None:
+        raise EngineError("no memory for the weights")
