@@ -92,7 +92,7 @@ def train_ladder(out: Path, pairs: list[tuple[int, int]], steps: list[int], seed
         logits_BLV = model(input_ids=batch_BL[:, :-1], use_cache=False).logits[:, ANSWER_AT - 1 :]
         loss = torch.nn.functional.cross_entropy(logits_BLV.flatten(0, 1), batch_BL[:, ANSWER_AT:].flatten())
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # of torch
         optimizer.step()
         if step in steps:
             folder = out / f"checkpoint-{step}"

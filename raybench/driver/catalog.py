@@ -88,4 +88,6 @@ def _expand(item: TaskConfig) -> tuple[list[Entry], dict[str, Group]]:
     if item.label is not None:
         raise ConfigError(f"tasks: '{item.name}' is a group; its members keep their names, so it takes no `label`.")
     expansion = expand([item.name])
-    return [Entry(label=t.name, config=item, task=t) for t in expansion.tasks], {g.name: g for g in expansion.groups}
+    # a member written as package.module:TASK stands in tables, and in results, under its own name
+    groups = {g.name: replace(g, members=tuple(get_task(m).name for m in g.members)) for g in expansion.groups}
+    return [Entry(label=t.name, config=item, task=t) for t in expansion.tasks], groups

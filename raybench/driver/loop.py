@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from raybench.core.errors import InternalError
+from raybench.core.errors import CheckpointError, InternalError
 from raybench.core.protocols import Done, Pool, Started
 from raybench.core.schema import keys_of
 from raybench.core.types import Asking
@@ -73,6 +73,7 @@ class Loop:
         max_attempts: int,
         stall_timeout_s: float,
         start_timeout_s: float,
+        skips_broken: bool,
         events: EventLog,
         telemetry: TelemetryWriter,
         watcher: Watcher,
@@ -83,6 +84,7 @@ class Loop:
         self._plan, self._prompts, self._store, self._pool = plan, prompts, store, pool
         self._events, self._telemetry, self._watcher = events, telemetry, watcher
         self._is_stop_wanted, self._clock, self._wall = is_stop_wanted, clock, wall
+        self._skips_broken = skips_broken
         self._shapes = shapes
         self._dispatcher = Dispatcher(
             Shards(cost=plan.shard_cost, spec=plan.shard_spec, spec_shape=plan.spec_shape, spec_model=plan.spec_model),
@@ -106,7 +108,11 @@ class Loop:
         self._compactions: list[Future[None]] = []
 
     def run(self) -> Outcome:
-        """Until everything is done, given up, or a stop is wanted and what runs has ended."""
+        """Until everything is done, given up, or a stop is wanted and what runs has ended.
+
+        Raises:
+            CheckpointError: when one cannot be loaded and broken ones are not skipped; what is committed stays.
+        """
         begin = last_tick = self._clock()
         try:
             for pair in self._plan.pairs:
@@ -127,6 +133,7 @@ class Loop:
                         self._log(
                             "engine_started",
                             engine=event.engine,
+                            model=self._plan.models[self._plan.spec_model[event.spec]].name,
                             node=event.node,
                             pid=event.pid,
                             seconds=event.seconds,
@@ -226,6 +233,8 @@ class Loop:
         self._outcome.num_retries += note.kind == "retry"
         self._watcher.note(note.message)
         self._log(note.kind, message=note.message, shard=note.shard, engine=note.engine)
+        if note.kind == "model_failed" and not self._skips_broken:
+            raise CheckpointError(note.message)
 
     def _log(self, event: str, **fields: Any) -> None:
         self._events.append(event, time=self._wall(), **fields)

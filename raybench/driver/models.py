@@ -11,8 +11,9 @@ from pathlib import Path
 from raybench.core.checkpoint import Checkpoint, split_revision
 from raybench.core.config import ModelConfig, RunConfig, engine_config, merge
 from raybench.core.errors import CheckpointError, ConfigError
+from raybench.core.fingerprint import digest
 from raybench.driver.plan import PlannedModel, name_models
-from raybench.engines.gguf import converted_before
+from raybench.engines.gguf import check_gguf, converted_before
 from raybench.engines.loading import check_folder, has_chat_template, read_config
 from raybench.store.checkpoint_files import checkpoint_identity, expand_checkpoints, resolve_package
 
@@ -28,7 +29,7 @@ def open_models(config: RunConfig) -> list[PlannedModel]:
     """
     drafts = [draft for model in config.models for draft in _expand(model)]
     names = name_models([(m.name, _shown(m.checkpoint, revision)) for m, revision in drafts])
-    policy = config.on_broken_checkpoint or ("fail" if len(drafts) == 1 else "skip")
+    is_skipped = skips_broken(config, len(drafts))
     models: list[PlannedModel] = []
     for name, (model, revision) in zip(names, drafts, strict=True):
         checkpoint = Checkpoint(
@@ -42,14 +43,20 @@ def open_models(config: RunConfig) -> list[PlannedModel]:
             trust_remote_code=model.trust_remote_code,
         )
         try:
-            models.append(PlannedModel(name=name, checkpoint=locate(checkpoint, _kind(config, model)), config=model))
+            located = _with_tokenizer(locate(checkpoint, _kind(config, model)))
+            models.append(PlannedModel(name=name, checkpoint=located, config=model))
         except CheckpointError as error:
-            if policy == "fail":
+            if not is_skipped:
                 raise
             models.append(PlannedModel(name=name, checkpoint=checkpoint, config=model, failed=error.message))
     if all(m.failed for m in models):
         raise CheckpointError("no checkpoint can be loaded:\n" + "\n".join(f"  {m.name}: {m.failed}" for m in models))
     return models
+
+
+def skips_broken(config: RunConfig, num_models: int) -> bool:
+    """Whether a broken checkpoint leaves the others running: as `on_broken_checkpoint` says, otherwise where there are others."""
+    return config.on_broken_checkpoint == "skip" or (config.on_broken_checkpoint is None and num_models > 1)
 
 
 def _expand(model: ModelConfig) -> Sequence[tuple[ModelConfig, str | None]]:
@@ -101,7 +108,18 @@ def locate(checkpoint: Checkpoint, engine_kind: str) -> Checkpoint:
 def _local(checkpoint: Checkpoint, path: Path) -> Checkpoint:
     if path.is_dir():
         check_folder(path, allow_pickle=checkpoint.allow_pickle, trust_remote_code=checkpoint.trust_remote_code)
-    return replace(checkpoint, path=str(path), identity=checkpoint_identity(path))
+    located = replace(checkpoint, path=str(path), identity=checkpoint_identity(path))
+    if path.suffix == ".gguf" and converted_before(located) is None:
+        check_gguf(path)
+    return located
+
+
+def _with_tokenizer(checkpoint: Checkpoint) -> Checkpoint:
+    """The identity of a checkpoint whose tokenizer lies in another folder is that of both."""
+    folder = None if checkpoint.tokenizer is None else Path(checkpoint.tokenizer).expanduser()
+    if folder is None or not folder.is_dir():
+        return checkpoint
+    return replace(checkpoint, identity=digest(checkpoint.identity, checkpoint_identity(folder)))
 
 
 def _hub(checkpoint: Checkpoint) -> Checkpoint:

@@ -150,8 +150,8 @@ class Plan:
 
 
 def describe_pair(pair: Pair) -> dict[str, Any]:
-    """A pair as JSON, complete enough to be scored; inverse of `read_pair`."""
-    values = {f.name: getattr(pair, f.name) for f in fields(pair)}
+    """A pair as JSON, complete enough to be scored. Without its engine specification: resources number these, and change no row."""
+    values = {f.name: getattr(pair, f.name) for f in fields(pair) if f.name != "spec"}
     sampling = pair.asking.sampling
     asking = {f.name: getattr(pair.asking, f.name) for f in fields(pair.asking)}
     asking["sampling"] = None if sampling is None else {f.name: getattr(sampling, f.name) for f in fields(sampling)}
@@ -159,13 +159,13 @@ def describe_pair(pair: Pair) -> dict[str, Any]:
 
 
 def read_pair(value: Mapping[str, Any]) -> Pair:
-    """The pair that `describe_pair` wrote down."""
+    """The pair that `describe_pair` wrote down; its specification, which nobody wants of a stored pair, is 0."""
     asking = dict(value["asking"])
     sampling = asking["sampling"]
     if sampling is not None:
         asking["sampling"] = Sampling(**{**sampling, "stop": tuple(sampling["stop"])})
     asking["kind"] = Kind(asking["kind"])
-    return Pair(**{**value, "kind": Kind(value["kind"]), "asking": Asking(**asking), "metrics": tuple(value["metrics"])})
+    return Pair(**{**value, "kind": Kind(value["kind"]), "asking": Asking(**asking), "metrics": tuple(value["metrics"]), "spec": 0})
 
 
 def fingerprints_of(identity: Mapping[str, Any], shard_digests: Sequence[str]) -> list[str]:

@@ -202,7 +202,7 @@ def versions_of(engine_kind: str) -> str:
 
 def _warnings(models: Sequence[PlannedModel]) -> list[str]:
     return [
-        f"{m.name} carries a chat template and runs without it: for an instruction-tuned model set chat_template: auto."
+        f"{m.name} carries a chat template and runs without it: set chat_template: auto, or none if that is meant."
         for m in models
-        if m.failed is None and m.checkpoint.chat_template is None and carries_template(m.checkpoint)
+        if m.failed is None and "chat_template" not in m.config.model_fields_set and carries_template(m.checkpoint)
     ]

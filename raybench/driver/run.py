@@ -24,6 +24,7 @@ from raybench.core.types import Results
 from raybench.driver.dispatch import Shape
 from raybench.driver.environment import describe_machine, has_local_gpus
 from raybench.driver.loop import Loop, Outcome, Watcher
+from raybench.driver.models import skips_broken
 from raybench.driver.paths import model_path, task_path
 from raybench.driver.plan import Plan
 from raybench.driver.pool import LocalPool
@@ -254,6 +255,7 @@ def _execute(
             max_attempts=config.max_attempts,
             stall_timeout_s=config.stall_timeout_s,
             start_timeout_s=config.ray.start_timeout_s,
+            skips_broken=skips_broken(config, len(plan.models)),
             events=events,
             telemetry=telemetry,
             watcher=watcher,

@@ -117,7 +117,11 @@ def _score_pair(store: RunDir, config: RunConfig, catalog: Catalog, pair: Pair, 
     if withheld is not None:
         return [_withheld(pair, column, withheld) for column in columns]
     counts = _Counts()
-    has_clusters = False
+    # of the task, not of its first shard: some of its samples may stand alone
+    has_clusters = any(_has_clusters(prompts.samples(i)) for i in range(len(prompts.shards)))
+    if has_clusters:
+        for column in columns:
+            column.statistics = Statistics(column.metric, has_clusters=True)
     try:
         with store.score_writer(task_path(pair.task), model_path(pair.model_name), SCORES) as writer:
             batches = store.iterate(task_path(pair.task), model_path(pair.model_name), names)
@@ -126,16 +130,18 @@ def _score_pair(store: RunDir, config: RunConfig, catalog: Catalog, pair: Pair, 
                 if problem is not None:
                     return [_withheld(pair, column, problem) for column in columns]
                 samples = samples_from_batch(prompts.samples(shard))
-                if shard == 0 and any(s.cluster is not None for s in samples):
-                    has_clusters = True
-                    for column in columns:
-                        column.statistics = Statistics(column.metric, has_clusters=True)
                 rows = _score_shard(samples, from_batch(batch, pair.kind), columns, counts, has_clusters)
                 writer.write(_score_batch(rows))
     except DamagedShard as error:
+        # so that it is computed anew, as the message says
+        store.discard(task_path(pair.task), model_path(pair.model_name), error.fingerprint)
         return [_withheld(pair, column, error.message) for column in columns]
     _warn(pair, counts, columns, warnings)
     return [_result(config, pair, column, counts, prompts) for column in columns]
+
+
+def _has_clusters(samples: pa.RecordBatch) -> bool:
+    return bool(samples.column("cluster").null_count < samples.num_rows)
 
 
 def _columns(catalog: Catalog, pair: Pair) -> list[_Column]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from raybench.core.fingerprint import digest
 from raybench.core.version import VERSION
 from raybench.driver.plan import Pair
 from raybench.engines.registry import reproducible
@@ -35,7 +36,7 @@ def signature(
         ("v", task["version"]),
         ("form", pair.kind.value),
         ("split", task["split"]),
-        ("data", str(task["data"])[:12]),
+        ("data", digest(task["data"])[:8]),
         ("prompt", data_prompt[:8]),
         ("shots", task["shots"] if not task["shots"] else f"{task['shots']}-{task['fewshot']}"),
         ("chat", "yes" if pair.identity["chat_template"] else "no"),

@@ -36,6 +36,22 @@ def converted_before(checkpoint: Checkpoint) -> Path | None:
     return folder if folder.is_dir() else None
 
 
+def check_gguf(file: Path) -> None:
+    """Refuse a GGUF file that is cut off or none at all; reads its header and the borders of its tensors.
+
+    Raises:
+        CheckpointError: says what was found.
+    """
+    from gguf import GGUFReader
+
+    try:
+        GGUFReader(file)
+    except (OSError, ValueError, KeyError, IndexError, TypeError, OverflowError) as error:
+        raise CheckpointError(
+            f"{file}: no whole GGUF file ({file.stat().st_size} bytes): {str(error).rstrip('.')}. Copy it again."
+        ) from error
+
+
 def converted(checkpoint: Checkpoint) -> Path:
     """Folder with the dequantised float32 weights, configuration and tokenizer of the GGUF file `checkpoint.path`.
 

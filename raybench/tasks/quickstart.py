@@ -74,7 +74,7 @@ TASKS: tuple[Task, ...] = (
                 extract={"": last_number},
             )
         },
-        shots=4,
+        shots=2,
         fewshot=Fewshot(sampler="first_n"),
         shard_size=24,
         about="120 word problems with a whole number as answer, in the package",

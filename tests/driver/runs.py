@@ -57,9 +57,11 @@ def events_of(run: Path, kind: str | None = None, *, segment: int | None = None)
 
 def fake_config(output: Path, **changes: Any) -> RunConfig:
     """48 questions in 6 shards, answered by the fake engine in this process, and what a test wants otherwise."""
+    weights = output.with_name("weights")  # the engines of tests are no fake: they ask for a checkpoint that is there
+    weights.write_text("of no consequence")
     base: dict[str, Any] = {
         "name": "faked",
-        "models": [{"checkpoint": "one"}],
+        "models": [{"checkpoint": str(weights), "name": "one"}],
         "tasks": [{"name": "quickstart/choice", "limit": 48, "shard_size": 8}],
         "engine": {"kind": "fake"},
         "pool": "local",

@@ -1,0 +1,34 @@
+"""Run measurements by name; each in a process of its own, so that none disturbs the next."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+from raybench.driver.environment import versions
+
+NAMES = ("startup", "simulation", "gather", "memory", "resume", "planning", "latency", "failure")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("names", nargs="*", default=NAMES, help=f"of {', '.join(NAMES)}")
+    names = parser.parse_args().names
+    cpu = next(
+        (line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")),
+        platform.processor(),
+    )
+    print(f"# {cpu}, {os.cpu_count()} cores; " + ", ".join(f"{k} {v}" for k, v in versions().items()))
+    for name in names:
+        module = importlib.import_module(f"tests.bench.{name}")
+        print(f"\n## {name}: {(module.__doc__ or '').strip().splitlines()[0]}", flush=True)
+        subprocess.run([sys.executable, "-c", f"import tests.bench.{name} as bench; bench.main()"], check=False)
+
+
+if __name__ == "__main__":
+    main()
