@@ -12,6 +12,8 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("raybench", deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no mistake
 settings.load_profile("raybench")
 
+os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}  # read when the libraries are imported, perhaps by a session fixture
+
 ROOT = Path(__file__).resolve().parents[1]
 
 

@@ -7,7 +7,7 @@ attempt) live in the telemetry table and are never hashed.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import repeat as always
 from typing import Any
 
@@ -212,11 +212,41 @@ def samples_to_batch(samples: Sequence[Sample]) -> pa.RecordBatch:
     )
 
 
+class _Fields(Mapping[str, Any]):
+    """A JSON object that is decoded when somebody looks: most metrics never do."""
+
+    __slots__ = ("_text", "_value")
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._value: dict[str, Any] | None = None
+
+    def _decoded(self) -> dict[str, Any]:
+        if self._value is None:
+            self._value = json.loads(self._text)
+        return self._value
+
+    def __getitem__(self, key: str) -> Any:
+        return self._decoded()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._decoded())
+
+    def __len__(self) -> int:
+        return len(self._decoded())
+
+    def __repr__(self) -> str:
+        return repr(self._decoded())
+
+    def __deepcopy__(self, memo: Any) -> dict[str, Any]:
+        return dict(self._decoded())  # dataclasses.asdict gives plain data
+
+
 def samples_from_batch(batch: pa.RecordBatch) -> list[Sample]:
     """Inverse of `samples_to_batch`."""
     columns = [batch.column(i).to_pylist() for i in range(len(SAMPLES))]
     return [
-        Sample(id=i, fields=json.loads(f), choices=tuple(c), label=label, targets=tuple(t), cluster=cluster)
+        Sample(id=i, fields=_Fields(f), choices=tuple(c), label=label, targets=tuple(t), cluster=cluster)
         for i, f, c, label, t, cluster in zip(*columns, strict=True)
     ]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from raybench.core.config import RunConfig, TaskConfig
 from raybench.core.errors import ConfigError
 from raybench.core.types import Kind
+from raybench.driver.paths import task_path
 from raybench.metrics import registry as metrics
 from raybench.tasks.declared import task_from_config
 from raybench.tasks.registry import expand, get_task
@@ -73,9 +74,21 @@ def open_catalog(config: RunConfig) -> Catalog:
     labels = [e.label for e in entries]
     doubled = sorted({label for label in labels if labels.count(label) > 1})
     mistakes += [f"tasks: '{label}' stands twice; give one of them a `label`." for label in doubled]
+    mistakes += _shared_folders(list(dict.fromkeys(labels)))
     if mistakes:
         raise ConfigError("\n".join(mistakes))
     return Catalog(entries=entries, groups=list(groups.values()))
+
+
+def _shared_folders(labels: Sequence[str]) -> list[str]:
+    folders: dict[str, list[str]] = {}
+    for label in labels:
+        folders.setdefault(task_path(label), []).append(label)
+    return [
+        f"tasks: {' and '.join(map(repr, names))} would share the folder '{folder}'; give one of them another `label`."
+        for folder, names in folders.items()
+        if len(names) > 1
+    ]
 
 
 def _expand(item: TaskConfig) -> tuple[list[Entry], dict[str, Group]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -22,11 +22,14 @@ from raybench.driver.work import make_work
 from raybench.store.events import EventLog
 from raybench.store.prompt_set import PromptSet
 from raybench.store.run_dir import RunDir
+from raybench.store.shard_files import Committed
 from raybench.store.shard_mark import ShardMark
 from raybench.store.telemetry import TelemetryWriter
 
 WAIT_S = 0.5
 """Longest wait for an event: how soon a stop is noticed."""
+MAX_COMMITS = 16
+"""Shards on their way to the disk at most: bounds what a kill can lose and what memory holds."""
 TICK_S = 1.0
 """Between two looks for engines that hang."""
 
@@ -39,6 +42,15 @@ class Watcher(Protocol):
 
     def note(self, text: str) -> None:
         """Something the user should hear about."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Commit:
+    """A shard on its way to the disk."""
+
+    result: Done
+    attempt: int
+    future: Future[Committed]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -101,6 +113,10 @@ class Loop:
             self._count(shard)
         self._done_samples = sum(self._done_rows)
         self._results: dict[int, Done] = {}
+        self._asked: dict[int, pa.RecordBatch] = {}  # requests of the shards that run
+        # a commit waits for the disk: beside the loop, and counted when it is there
+        self._committer = ThreadPoolExecutor(2, thread_name_prefix="raybench-commit")
+        self._commits: deque[_Commit] = deque()
         self._shots: OrderedDict[str, pa.RecordBatch] = OrderedDict()
         self._outcome = Outcome()
         # compaction reads and writes whole files: beside the loop, one at a time, and waited for at the end
@@ -144,9 +160,13 @@ class Loop:
                 if self._clock() - last_tick >= TICK_S:
                     last_tick = self._clock()
                     self._perform(self._dispatcher.tick(last_tick))
+                self._settle(leave=MAX_COMMITS)
                 self._show()
+            self._settle(leave=0)
         finally:
             self._pool.close()
+            self._committer.shutdown(wait=True)
+            self._settle_rest()
             self._compactor.shutdown(wait=True)
         for compaction in self._compactions:
             compaction.result()
@@ -179,12 +199,18 @@ class Loop:
             self._shots[pair.prompts] = prompts.shots()
             if len(self._shots) > 8:
                 self._shots.popitem(last=False)
-        return make_work(shard, pair.asking, prompts.requests(int(self._plan.shard_index[shard])), self._shots[pair.prompts])
+        if shard not in self._asked:
+            self._asked[shard] = prompts.requests(int(self._plan.shard_index[shard]))
+        return make_work(shard, pair.asking, self._asked[shard], self._shots[pair.prompts])
 
     def _commit(self, result: Done, attempt: int) -> None:
+        future = self._committer.submit(self._publish, result, self._asked.pop(result.shard), attempt)
+        self._commits.append(_Commit(result=result, attempt=attempt, future=future))
+
+    def _publish(self, result: Done, requests: pa.RecordBatch, attempt: int) -> Committed:
+        """Check and write one shard; in a thread of its own."""
         shard = result.shard
         pair = self._plan.pairs[self._plan.shard_pair[shard]]
-        requests = self._prompts[pair.prompts].requests(int(self._plan.shard_index[shard]))
         check_keys(result.batch, requests, pair.asking, shard)
         mark = ShardMark.of(
             result.batch,
@@ -193,17 +219,38 @@ class Loop:
             stop=int(self._plan.shard_stop[shard]),
             attempt=attempt,
         )
-        committed = self._store.commit(task_path(pair.task), model_path(pair.model_name), result.batch, mark)
-        measured = result.measured
+        return self._store.commit(task_path(pair.task), model_path(pair.model_name), result.batch, mark)
+
+    def _settle(self, *, leave: int) -> None:
+        """Take note of commits that are on the disk; wait until at most `leave` are under way.
+
+        Raises:
+            StorageError: when the disk refused one.
+        """
+        while self._commits and (len(self._commits) > leave or self._commits[0].future.done()):
+            commit = self._commits.popleft()
+            self._take_note(commit, commit.future.result())
+
+    def _settle_rest(self) -> None:
+        """When an error ends the loop: what reached the disk by then is noted all the same."""
+        while self._commits:
+            commit = self._commits.popleft()
+            if commit.future.exception() is None:
+                self._take_note(commit, commit.future.result())
+
+    def _take_note(self, commit: _Commit, committed: Committed) -> None:
+        shard, attempt, measured = commit.result.shard, commit.attempt, commit.result.measured
+        pair = self._plan.pairs[self._plan.shard_pair[shard]]
+        fingerprint = self._plan.fingerprints[shard]
         self._log(
-            "commit", shard=shard, task=pair.task, model=pair.model_name, fingerprint=mark.fingerprint,
+            "commit", shard=shard, task=pair.task, model=pair.model_name, fingerprint=fingerprint,
             sha256=committed.sha256, num_bytes=committed.num_bytes, attempt=attempt, seconds=measured.seconds,
         )  # fmt: skip
         self._telemetry.append(
             {
                 "model": pair.model_name,
                 "task": pair.task,
-                "fingerprint": mark.fingerprint,
+                "fingerprint": fingerprint,
                 "attempt": attempt,
                 "started": measured.started,
                 "seconds": measured.seconds,

@@ -91,8 +91,8 @@ def locate(checkpoint: Checkpoint, engine_kind: str) -> Checkpoint:
         CheckpointError: when it is missing, or broken in a way that its files tell.
     """
     uri = checkpoint.uri
-    if engine_kind == "fake" and not (uri.startswith("package://") or Path(uri).expanduser().exists()):
-        return replace(checkpoint, identity=f"fake:{uri}")
+    if engine_kind == "fake" and (not uri or not (uri.startswith("package://") or Path(uri).expanduser().exists())):
+        return replace(checkpoint, identity=f"fake:{_shown(uri, checkpoint.revision)}")
     if not uri:
         raise CheckpointError(f"models: an empty checkpoint is only for the fake engine; engine.kind is '{engine_kind}'.")
     if uri.startswith("package://"):
@@ -125,7 +125,6 @@ def _with_tokenizer(checkpoint: Checkpoint) -> Checkpoint:
 def _hub(checkpoint: Checkpoint) -> Checkpoint:
     """A hub id is named by the commit that its revision means now."""
     from huggingface_hub import HfApi, try_to_load_from_cache
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
     revision = checkpoint.revision or "main"
     cached = try_to_load_from_cache(checkpoint.uri, "config.json", revision=revision)
@@ -133,7 +132,7 @@ def _hub(checkpoint: Checkpoint) -> Checkpoint:
         return _local(replace(checkpoint, revision=Path(cached).parent.name), Path(cached).parent)
     try:
         commit = HfApi().model_info(checkpoint.uri, revision=revision).sha
-    except (HfHubHTTPError, OfflineModeIsEnabled, OSError, ValueError) as error:
+    except Exception as error:  # the hub's client lets through whatever its network library raises
         raise CheckpointError(
             f"checkpoint {checkpoint.uri}@{revision}: no such folder here, and the hub gives no answer: {_first_line(error)}. Check the "
             "spelling; for a local folder write ./name; without a network, download the checkpoint first."

@@ -18,6 +18,7 @@ from raybench.driver.catalog import Catalog, Entry, open_catalog
 from raybench.driver.models import architectures, carries_template, open_models
 from raybench.driver.plan import Plan, PlannedModel, PlannedPair, PromptShards, plan
 from raybench.engines.registry import serves
+from raybench.metrics import registry as metrics
 from raybench.store.manifest import differences
 from raybench.store.prompt_set import PromptSet
 from raybench.store.run_dir import RunDir
@@ -96,6 +97,11 @@ def _pair(config: RunConfig, index: int, model: PlannedModel, entry: Entry, sets
     sampling = sampling_for(form.sampling, config.sampling, model.config.sampling, entry.config.sampling)
     if repeats > 1 and sampling is not None and sampling.temperature == 0:
         raise ConfigError(f"task '{entry.label}': {repeats} repeats of a greedy answer are all the same; set sampling.temperature.")
+    hungry = next((m for m in form.metrics if metrics.repeats(m) > repeats), None)
+    if hungry is not None:
+        raise ConfigError(
+            f"task '{entry.label}': metric '{hungry}' needs {metrics.repeats(hungry)} answers to each sample, repeats is {repeats}."
+        )
     return PlannedPair(
         model=index,
         task=entry.label,
@@ -171,9 +177,11 @@ def _rendered(store: RunDir, name: str, rendering: Rendering, tell: Callable[[st
 
 
 def _write(store: RunDir, name: str, rendering: Rendering) -> PromptSet:
+    has_clusters = False
     with store.prompt_writer(name) as writer:
         for shard in rendering.shards():
             writer.add(shard.samples, shard.requests, cost=shard.cost)
+            has_clusters = has_clusters or shard.samples.column("cluster").null_count < shard.samples.num_rows
         meta = {
             "key": rendering.key,
             "task": rendering.task.name,
@@ -185,6 +193,7 @@ def _write(store: RunDir, name: str, rendering: Rendering) -> PromptSet:
             "seed": rendering.seed,
             "limit": rendering.limit,
             "shard_size": rendering.shard_size,
+            "has_clusters": has_clusters,
         }
         return writer.finish(rendering.shots, meta)
 

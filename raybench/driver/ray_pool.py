@@ -46,7 +46,7 @@ class EngineActor:
             self._engine, loaded = bring_in(engine, spec)
         except CheckpointError as error:
             return "checkpoint", error.message
-        except EngineDead as error:
+        except EngineError as error:
             return "dead", error.message
         seconds = time.perf_counter() - begin
         return "started", self._engine.concurrency, self._engine.reproducible, seconds, platform.node(), os.getpid(), loaded

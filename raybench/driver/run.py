@@ -31,8 +31,10 @@ from raybench.driver.pool import LocalPool
 from raybench.driver.prepare import Prepared, prepare
 from raybench.driver.score import score
 from raybench.driver.stop import StopFlag, stop_on_signals
+from raybench.store.lock import hold_lock
 from raybench.store.manifest import differences
 from raybench.store.run_dir import RunDir
+from raybench.store.shard_reader import DamagedShard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,13 +134,19 @@ def output_of(config: RunConfig) -> Path:
 
 
 def set_aside(path: Path) -> None:
-    """Move a run directory to `<name>.old-<n>`; nothing is deleted."""
+    """Move a run directory to `<name>.old-<n>`; nothing is deleted.
+
+    Raises:
+        RunError: when it is no run directory, or another process writes to it.
+    """
     if not path.exists():
         return
+    RunDir(path).create()  # refuses what raybench did not write
     number = 1
     while (target := path.with_name(f"{path.name}.old-{number}")).exists():
         number += 1
-    shutil.move(path, target)
+    with hold_lock(path, started=time.time()):
+        shutil.move(path, target)
 
 
 def wants_ray(config: RunConfig) -> bool:
@@ -222,7 +230,8 @@ def committed(store: RunDir, plan: Plan) -> set[int]:
 def take_over(store: RunDir, plan: Plan, other: RunDir) -> int:
     """Copy the shards of another run that have the fingerprints of this plan; returns how many.
 
-    Shards whose budget was halved or that hold isolated samples stand outside the promise of equal numbers and are left.
+    Shards whose budget was halved or that hold isolated samples stand outside the promise of equal numbers and are left, and so are
+    those that can no longer be read.
     """
     wanted = {name: s for s, name in enumerate(plan.fingerprints)}
     count = 0
@@ -230,8 +239,12 @@ def take_over(store: RunDir, plan: Plan, other: RunDir) -> int:
         for name, info in other.scan(task, model).shards.items():
             if name not in wanted or info.mark.is_budget_halved or info.mark.isolated:
                 continue
+            try:
+                batch = other.read(task, model, name)
+            except DamagedShard:
+                continue  # it is computed
             pair = plan.pairs[plan.shard_pair[wanted[name]]]
-            store.commit(task_path(pair.task), model_path(pair.model_name), other.read(task, model, name), info.mark)
+            store.commit(task_path(pair.task), model_path(pair.model_name), batch, info.mark)
             count += 1
     return count
 
@@ -275,7 +288,7 @@ def _judge(config: RunConfig, plan: Plan, results: Results, outcome: Outcome) ->
         reasons = list(dict.fromkeys(outcome.given_up.values()))
         more = f" and {len(reasons) - 1} other reasons" if len(reasons) > 1 else ""
         return 3, (
-            f"{len(outcome.given_up)} of {plan.num_shards} shards were given up: {reasons[0]}{more}; the same command tries them again",
+            f"{len(outcome.given_up)} of {plan.num_shards} shards were given up: {reasons[0].rstrip('.')}{more}; the same command tries them again",
         )
     problems = [f"{name}: {reason}" for name, reason in results.failed_models.items()]
     seen: set[tuple[str, str]] = set()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -117,8 +116,7 @@ def _score_pair(store: RunDir, config: RunConfig, catalog: Catalog, pair: Pair, 
     if withheld is not None:
         return [_withheld(pair, column, withheld) for column in columns]
     counts = _Counts()
-    # of the task, not of its first shard: some of its samples may stand alone
-    has_clusters = any(_has_clusters(prompts.samples(i)) for i in range(len(prompts.shards)))
+    has_clusters = bool(prompts.meta["has_clusters"])
     if has_clusters:
         for column in columns:
             column.statistics = Statistics(column.metric, has_clusters=True)
@@ -138,10 +136,6 @@ def _score_pair(store: RunDir, config: RunConfig, catalog: Catalog, pair: Pair, 
         return [_withheld(pair, column, error.message) for column in columns]
     _warn(pair, counts, columns, warnings)
     return [_result(config, pair, column, counts, prompts) for column in columns]
-
-
-def _has_clusters(samples: pa.RecordBatch) -> bool:
-    return bool(samples.column("cluster").null_count < samples.num_rows)
 
 
 def _columns(catalog: Catalog, pair: Pair) -> list[_Column]:
@@ -196,7 +190,8 @@ def _score_shard(
     samples: Sequence[Sample], predictions: Sequence[Prediction], columns: Sequence[_Column], counts: _Counts, has_clusters: bool
 ) -> Iterator[tuple[str, str, str, tuple[float, ...] | None, list[str | None] | None]]:
     """Score the samples of one shard into the columns; yields the rows of the score table."""
-    groups = [list(rows) for _, rows in groupby(predictions, key=lambda p: p.sample_id)]
+    each = len(predictions) // len(samples)  # requests x repeats: the same for all samples of a form, as the keys have shown
+    groups = [predictions[i : i + each] for i in range(0, len(predictions), each)]
     stats: list[list[tuple[float, ...]]] = [[] for _ in columns]
     clusters: list[str | None] = []
     table: list[tuple[str, str, str, tuple[float, ...] | None, list[str | None] | None]] = []

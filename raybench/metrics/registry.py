@@ -110,6 +110,12 @@ def requests(name: str) -> tuple[str, ...]:
     return entry.requests if entry is not None else tuple(getattr(get_metric(name), "requests", ("",)))
 
 
+def repeats(name: str) -> int:
+    """Answers to each sample that the metric needs: k of `pass@k`, otherwise 1."""
+    match = _PASS_AT.fullmatch(name)
+    return int(match[1]) if match else 1
+
+
 def _find(name: str) -> _Entry | None:
     return _BUILT_IN.get("pass@1" if _PASS_AT.fullmatch(name) else name)
 

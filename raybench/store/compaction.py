@@ -26,7 +26,7 @@ ROW_GROUP_ROWS = 65_536
 """A row group ends with the shard that reaches this many rows."""
 ROW_GROUP_BYTES = 64_000_000
 """... or this much memory: long generations."""
-_LEVEL = 9
+_LEVEL = 3
 
 
 def compact(files: ShardFiles, fingerprints: Sequence[str]) -> bool:

@@ -16,7 +16,7 @@ def measure(pool: str, engines: int, count: int, characters: int) -> None:
         folder = Path(name)
         rows = write_rows(folder, count)
         begin = time.perf_counter()
-        report = run(config(folder, rows, pool=pool, engines=engines, num_characters=characters))
+        report = run(config(folder, rows, pool=pool, engines=engines, num_characters=characters, concurrency=2))
         total = time.perf_counter() - begin
         events = [json.loads(line) for path in sorted((report.path / "events").glob("*.jsonl")) for line in path.open()]
         first = next(e["time"] for e in events if e["event"] == "run")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ import yaml
 
 from raybench.cli.main import main
 from raybench.core.config import RayConfig, RunConfig, parse
-from raybench.core.protocols import Event, Started
+from raybench.core.protocols import Done, Event, Started
+from raybench.driver.pool import LocalPool
 from raybench.driver.ray_pool import RayPool
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -114,34 +116,41 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> N
             pytest.fail(f"it ended too early, with exit code {code}: {process.communicate()[1]}")
 
 
-class Hook:
-    """A progress display that calls a function with the number of answered samples, from inside the driver's loop."""
+class PowerCutError(Exception):
+    """The driver dies here."""
 
-    def __init__(self, call: Callable[[int], None]) -> None:
-        self._call = call
 
-    def update(self, *, done_samples: int, engines: int, active: list[tuple[str, int, int]]) -> None:
-        self._call(done_samples)
+class PowerCut(LocalPool):
+    """Ends the run, without a chance to finish what it is at, when so many answers are committed."""
 
-    def note(self, text: str) -> None:
-        pass
+    def __init__(self, num_answers: int) -> None:
+        super().__init__()
+        self._num_left = num_answers
 
-    @contextmanager
-    def __call__(self, total_samples: int, done_samples: int) -> Iterator[Hook]:
-        """As `run(watch=...)` wants it."""
-        yield self
+    def wait(self, timeout_s: float) -> list[Event]:
+        if not self._num_left:
+            raise PowerCutError
+        events = super().wait(timeout_s)
+        self._num_left -= sum(isinstance(event, Done) for event in events)
+        return events
 
 
 class Together(RayPool):
     """Actors that begin to work when all of them are there, so that a fast one cannot do everything alone."""
 
-    def __init__(self, num_engines: int) -> None:
+    def __init__(self, num_engines: int, *, kill_one: bool = False) -> None:
+        """With `kill_one` the first engine gets a SIGKILL when the first answer is committed: all engines are at work then."""
         super().__init__(RayConfig())
         self._num_missing = num_engines
+        self._kill_one, self._has_answer = kill_one, False
         self._held: list[Event] = []
 
     def wait(self, timeout_s: float) -> list[Event]:
+        if self._has_answer and self._kill_one:
+            self._kill_one = False
+            os.kill(self._first_pid, signal.SIGKILL)
         events = super().wait(timeout_s)
+        self._has_answer |= any(isinstance(event, Done) for event in events)
         if not self._num_missing:
             return events
         self._num_missing -= sum(isinstance(event, Started) for event in events)
@@ -149,4 +158,5 @@ class Together(RayPool):
         if self._num_missing:
             return []
         held, self._held = self._held, []
+        self._first_pid = next(event.pid for event in held if isinstance(event, Started))
         return held

@@ -73,19 +73,6 @@ def test_a_shard_that_fails_once_is_tried_again(failure: str, complete: Path, re
     assert content_rows(path) == content_rows(complete)
 
 
-def test_an_engine_that_dies_at_every_third_shard_is_replaced(pool: str, complete: Path, tmp_path: Path) -> None:
-    path = tmp_path / "run"
-
-    # each new engine dies once, at whatever shard it gets first; the next one takes the shard over
-    report = evaluate(path, pool, max_attempts=20, engine=play("dead", sample_id=None, times=1))
-
-    lost = events_of(path, "engine_lost")
-    if pool == "local":  # a new engine plays the fault from the beginning: nothing is ever answered
-        assert report.exit_code == 3
-    assert lost
-    assert all("plays 'dead'" in event["message"] for event in lost)
-
-
 # faults that stay
 
 
@@ -97,7 +84,7 @@ def test_a_shard_that_always_fails_is_given_up_and_the_others_are_committed(kind
 
     assert report.exit_code == 3
     assert report.problems == (
-        f"1 of 6 shards were given up: the fake engine plays '{kind}' for sample '{SAMPLE}'.; the same command tries them again",
+        f"1 of 6 shards were given up: the fake engine plays '{kind}' for sample '{SAMPLE}'; the same command tries them again",
     )
     (given_up,) = events_of(path, "gave_up")
     assert (given_up["shard"], given_up["message"].startswith("shard 2: given up after 3 tries: ")) == (SHARD, True)
@@ -233,16 +220,15 @@ def test_one_of_several_checkpoints_that_is_missing_is_a_failed_row(tiny_llama: 
     assert {row["model"] for row in read_rows(tmp_path / "run")} == {"tiny-llama"}
 
 
-@pytest.mark.parametrize(("policy", "num_models"), [("fail", 3), ("skip", 1)])
-def test_the_policy_for_broken_checkpoints_can_be_chosen(policy: str, num_models: int, tmp_path: Path) -> None:
-    changes = {"models": SEVERAL[3 - num_models :] if policy == "fail" else SEVERAL[1:2], "engine": {"broken": ["bad"]}}
+def test_the_policy_can_be_to_fail_also_for_several(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="checkpoint 'bad': broken"):
+        evaluate(tmp_path / "run", "local", models=SEVERAL, engine={"broken": ["bad"]}, on_broken_checkpoint="fail")
 
-    if policy == "fail":
-        with pytest.raises(CheckpointError, match="checkpoint 'bad': broken"):
-            evaluate(tmp_path / "run", "local", on_broken_checkpoint=policy, **changes)
-    else:
-        report = evaluate(tmp_path / "run", "local", on_broken_checkpoint=policy, **changes)
-        assert (report.exit_code, list(report.results.failed_models)) == (4, ["bad"])
+
+def test_the_policy_can_be_to_skip_also_for_one(tmp_path: Path) -> None:
+    report = evaluate(tmp_path / "run", "local", models=[{"checkpoint": "bad"}], engine={"broken": ["bad"]}, on_broken_checkpoint="skip")
+
+    assert (report.exit_code, list(report.results.failed_models)) == (4, ["bad"])
 
 
 # rows that fail

@@ -140,7 +140,7 @@ OTHER = {
     "a model's sampling": {"models": [{"checkpoint": "m", "sampling": {"repetition_penalty": 1.1}}]},
     "temperature": {"sampling": {"temperature": 0.5}},
     "repeats": {"sampling": {"temperature": 0.5}, "task": {"repeats": 2}},
-    "shots": {"task": {"shots": 2}},
+    "shots": {"task": {"shots": 3}},
     "how examples are drawn": {"task": {"fewshot": "seeded"}},
     "shard borders": {"task": {"shard_size": 4}},
     "the label": {"task": {"label": "mine"}},

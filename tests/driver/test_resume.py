@@ -13,23 +13,9 @@ from raybench.core.errors import RunError
 from raybench.driver.run import run
 from raybench.store.run_dir import RunDir
 from raybench.store.shard_mark import ShardMark
-from tests.driver.runs import Hook, command, content_rows, events_of, fake_config, results_of, write_config
+from tests.driver.runs import PowerCut, PowerCutError, command, content_rows, events_of, fake_config, results_of, write_config
 
 NUM_SHARDS = 6
-
-
-class PowerCutError(Exception):
-    """The driver dies here."""
-
-
-def cut_at(done_samples: int) -> Hook:
-    """Ends the run, without a chance to clean up after itself, when so many samples are committed."""
-
-    def look(done: int) -> None:
-        if done >= done_samples:
-            raise PowerCutError
-
-    return Hook(look)
 
 
 @pytest.fixture
@@ -46,7 +32,7 @@ def complete(tmp_path: Path) -> Path:
 def test_a_run_that_ended_anywhere_is_completed_by_the_same_command(num_committed: int, complete: Path, tmp_path: Path) -> None:
     path = tmp_path / "cut"
     with pytest.raises(PowerCutError):
-        run(fake_config(path), watch=cut_at(8 * num_committed))
+        run(fake_config(path), pool=PowerCut(num_committed))
 
     report = run(fake_config(path))
 
@@ -58,14 +44,14 @@ def test_a_run_that_ended_anywhere_is_completed_by_the_same_command(num_committe
 
 def test_a_run_that_ends_at_every_step_still_arrives(complete: Path, tmp_path: Path) -> None:
     path = tmp_path / "cut"
-    for step in range(1, NUM_SHARDS + 1):
+    for _ in range(NUM_SHARDS - 1):
         with pytest.raises(PowerCutError):
-            run(fake_config(path), watch=cut_at(8 * step))
+            run(fake_config(path), pool=PowerCut(1))
 
     report = run(fake_config(path))
 
     assert report.exit_code == 0
-    assert len(events_of(path, "begin")) == NUM_SHARDS + 1
+    assert len(events_of(path, "begin")) == NUM_SHARDS
     assert Counter(event["shard"] for event in events_of(path, "commit")) == dict.fromkeys(range(NUM_SHARDS), 1)
     assert (content_rows(path), results_of(path)) == (content_rows(complete), results_of(complete))
 
@@ -150,6 +136,23 @@ def test_new_twice_keeps_both(complete: Path) -> None:
     assert {path.name for path in complete.parent.glob("run*")} == {"run", "run.old-1", "run.old-2"}
 
 
+def test_new_leaves_a_run_that_is_at_work_alone(complete: Path) -> None:
+    with RunDir.open(complete).lock(started=0.0), pytest.raises(RunError, match="in use by"):
+        run(fake_config(complete), new=True)
+
+    assert [path.name for path in complete.parent.glob("run*")] == ["run"]
+
+
+def test_new_leaves_a_folder_alone_that_is_no_run(tmp_path: Path) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter-1.tex").touch()
+
+    with pytest.raises(RunError, match=r"not a run directory and not empty: it holds 'chapter-1.tex'"):
+        run(fake_config(tmp_path / "thesis"), new=True)
+
+    assert (tmp_path / "thesis" / "chapter-1.tex").exists()
+
+
 # shards of other runs
 
 
@@ -195,7 +198,7 @@ def test_several_runs_can_give_their_shards(tmp_path: Path) -> None:
     outputs = [tmp_path / str(step) for step in (1, 2)]
     for step, output in enumerate(outputs, 1):
         with pytest.raises(PowerCutError):
-            run(fake_config(output), watch=cut_at(8 * step))
+            run(fake_config(output), pool=PowerCut(step))
 
     report = run(fake_config(tmp_path / "run"), reuse=outputs)
 
@@ -218,6 +221,18 @@ def test_shards_outside_the_promise_are_not_taken_over(mark: dict[str, Any], com
 
     assert report.num_resumed == 40
     assert [event["shard"] for event in events_of(tmp_path / "taker", "run")] == [0]
+
+
+def test_a_shard_that_rotted_in_the_other_run_is_asked_again(complete: Path, tmp_path: Path) -> None:
+    (file,) = (complete / "predictions").rglob("*.parquet")
+    data = bytearray(file.read_bytes())
+    data[data.index(b"choice-0")] ^= 1  # in a page, not in the footer
+    file.write_bytes(data)
+
+    report = run(fake_config(tmp_path / "taker"), reuse=[complete])
+
+    assert report.exit_code == 0
+    assert len(events_of(tmp_path / "taker", "run")) == NUM_SHARDS  # they lay in one row group
 
 
 def test_reuse_of_something_that_is_no_run_is_an_error(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ def parts(signature: str) -> dict[str, str]:
 
 
 def test_the_parts_stand_in_their_order(tmp_path: Path) -> None:
-    (line,) = signatures(tmp_path, {"name": "quickstart/arithmetic", "limit": 8})
+    (line,) = signatures(tmp_path, {"name": "quickstart/arithmetic", "limit": 8, "shots": 4})
 
     names = [part.partition(":")[0] for part in line.split("|")]
     assert names == [
@@ -35,7 +36,8 @@ def test_the_parts_stand_in_their_order(tmp_path: Path) -> None:
     assert (found["n"], found["err"], found["trunc"], found["limit"]) == ("8", "0", "0", "8")
     assert (found["engine"], found["device"], found["dtype"], found["repro"]) == ("fake", "cpu", "fp32", "exact")
     assert (found["temp"], found["chat"], found["seed"], found["raybench"]) == ("0", "no", "0", VERSION)
-    assert found["data"].startswith("sha256:")
+    assert re.fullmatch(r"[0-9a-f]{8}", found["data"])
+    assert re.fullmatch(r"[0-9a-f]{8}", found["prompt"])
 
 
 def test_a_likelihood_has_no_part_about_sampling(tmp_path: Path) -> None:
