@@ -6,7 +6,7 @@ import click
 
 from raybench.engines import registry as engines
 from raybench.metrics import registry as metrics
-from raybench.tasks.extract import extractor_names
+from raybench.tasks.extract import extractor_names, get_extractor
 from raybench.tasks.registry import get_task, task_names
 from raybench.tasks.task import Group
 
@@ -27,7 +27,7 @@ def command(what: str) -> int:
         case "metrics":
             rows = [(name, metrics.about(name)) for name in metrics.metric_names()]
         case _:
-            rows = [(name, "") for name in extractor_names()]
+            rows = [(name, (get_extractor(name).__doc__ or "").partition("\n")[0]) for name in extractor_names()]
     width = max(len(name) for name, _ in rows)
     for name, about in rows:
         click.echo(f"{name:<{width}}  {about}".rstrip())

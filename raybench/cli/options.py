@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -42,11 +43,10 @@ def read_config(source: Mapping[str, Any]) -> RunConfig:
         click.UsageError: when neither a file nor models are given.
     """
     settings = [*source["settings"]]
-    for name in ("limit", "pool", "output"):
+    for name, field in (("limit", "limit"), ("pool", "pool"), ("output", "output"), ("address", "ray.address")):
         if source[name] is not None:
-            settings.append(f"{name}={source[name]}")
-    if source["address"] is not None:
-        settings.append(f"ray.address={source['address']}")
+            value = source[name] if name == "limit" else str(source[name])
+            settings.append(f"{field}={json.dumps(value, ensure_ascii=False)}")  # in quotes: a folder may be called 2026 or on
     if source["config"] is not None:
         given = [f"--{name}" for name in ("model", "tasks", "shots", "engine") if source[name]]
         if given:

@@ -22,7 +22,9 @@ def command(as_json: bool, **source: Any) -> int:
     """
     survey = plan_run(read_config(source))
     if as_json:
-        click.echo(json.dumps({"pairs": survey.pairs(), **survey.plan.describe()}, indent=1))
+        described = survey.plan.describe()
+        pairs = [{**pair, **numbers} for pair, numbers in zip(described["pairs"], survey.pairs(), strict=True)]
+        click.echo(json.dumps({**described, "pairs": pairs}, indent=1))
         return 0
     rows = survey.pairs()
     if rows:

@@ -172,10 +172,12 @@ class RayPool:
     def _ask_for_progress(self) -> None:
         """Now and then ask every working engine how far it is; the answers come with the other events."""
         now = time.monotonic()
-        if self._beats or now - self._last_beat < HEARTBEAT_S:
+        if now - self._last_beat < HEARTBEAT_S:
             return
         self._last_beat = now
-        self._beats = {self._actors[e].progress.remote(): e for e, _ in self._waiting.values() if e in self._actors}
+        silent = set(self._beats.values())  # asked, and no answer yet: a frozen process must not keep us from asking the others
+        working = {engine for engine, _ in self._waiting.values() if engine in self._actors} - silent
+        self._beats |= {self._actors[engine].progress.remote(): engine for engine in sorted(working)}
 
     def _beat(self, ref: ObjectRef) -> list[Event]:
         engine = self._beats.pop(ref)

@@ -130,7 +130,7 @@ def run(
 
 def output_of(config: RunConfig) -> Path:
     """The run directory."""
-    return Path(config.output) if config.output else Path("runs") / config.name
+    return Path(config.output).expanduser() if config.output else Path("runs") / config.name
 
 
 def set_aside(path: Path) -> None:

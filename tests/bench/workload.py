@@ -21,7 +21,17 @@ def write_rows(folder: Path, count: int) -> Path:
     return path
 
 
-def config(folder: Path, rows: Path, *, pool: str = "local", engines: int = 1, tasks: int = 1, models: int = 1, **engine: Any) -> RunConfig:
+def config(
+    folder: Path,
+    rows: Path,
+    *,
+    pool: str = "local",
+    engines: int = 1,
+    tasks: int = 1,
+    models: int = 1,
+    shard_size: int = 256,
+    **engine: Any,
+) -> RunConfig:
     """A run of the fake engine over `rows`."""
     return parse(
         {
@@ -36,7 +46,7 @@ def config(folder: Path, rows: Path, *, pool: str = "local", engines: int = 1, t
                     "prompt": "{{ question }}",
                     "target": "{{ target }}",
                     "metrics": ["exact_match"],
-                    "shard_size": 256,
+                    "shard_size": shard_size,
                     "sampling": {"max_tokens": 100_000},
                 }
                 for i in range(tasks)

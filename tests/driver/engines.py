@@ -68,7 +68,7 @@ class Buggy(FakeEngine):
 
 
 class Once(FakeEngine):
-    """Fails at the shard that holds `sample_id` in the way `kind`, once over all processes: a file `marker` remembers it."""
+    """Fails at the shard that holds `sample_id` in the way `failure`, once over all processes: a file `marker` remembers it."""
 
     def __init__(self, spec: EngineSpec) -> None:
         own = ("marker", "sample_id", "failure")
@@ -78,8 +78,8 @@ class Once(FakeEngine):
     def run(self, requests: Sequence[Request]) -> list[Prediction]:
         if any(request.sample_id == self._sample_id for request in requests) and not Path(self._marker).exists():
             Path(self._marker).touch()
-            if self._failure == "kill":
-                os.kill(os.getpid(), signal.SIGKILL)
+            if self._failure in ("SIGKILL", "SIGSTOP"):
+                os.kill(os.getpid(), signal.Signals[self._failure])
             raise EngineError("fails once")
         return super().run(requests)
 

@@ -31,7 +31,7 @@ KEY = ("model", "task", "sample_id", "request", "repeat")
 def read_rows(run: Path) -> list[dict[str, Any]]:
     """All answers of a run, from single shard files and compacted ones alike, with `model` and `task`, sorted by key."""
     rows: list[dict[str, Any]] = []
-    for path in (run / "predictions").glob("*/**/*.parquet"):
+    for path in (run / "predictions").glob("*/**/[!.]*.parquet"):  # a dot begins a file that was never published
         task, model = path.relative_to(run / "predictions").with_suffix("").parts[:2]
         rows += [{"model": model, "task": task, **row} for row in pq.ParquetFile(path).read().to_pylist()]
     return sorted(rows, key=lambda row: tuple(row[name] for name in KEY))

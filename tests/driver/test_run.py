@@ -105,7 +105,9 @@ def test_a_run_directory_is_set_aside_under_the_next_free_number(tmp_path: Path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["run.old-1", "run.old-2", "run.old-3"]
 
 
-def test_a_run_lies_under_runs_unless_it_is_told_otherwise(tmp_path: Path) -> None:
+def test_a_run_lies_under_runs_unless_it_is_told_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert output_of(config(tmp_path, output="~/mine")) == tmp_path / "mine"
     assert output_of(config(tmp_path, output=None)) == Path("runs/r")
     assert output_of(config(tmp_path)) == tmp_path / "run"
 
