@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import sys
 import traceback
+from pathlib import Path
 
 import click
 
@@ -70,6 +71,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run a command; our own errors become one message and their exit code, others a traceback and 1."""
+    sys.path.append(str(Path.cwd()))  # `package.module:TASK` finds modules beside the configuration, as `python -m` would
     try:
         code = cli(standalone_mode=False)
     except RaybenchError as error:

@@ -202,6 +202,11 @@ class Dispatcher:
         return self._draining and not self._copies
 
     @property
+    def is_complete(self) -> bool:
+        """Whether every shard is done, given up or dropped; also where a stop was wanted meanwhile."""
+        return self._num_open == 0
+
+    @property
     def num_engines(self) -> int:
         """Engine processes that are starting or alive."""
         return len(self._engines)

@@ -163,6 +163,7 @@ class Loop:
                 self._settle(leave=MAX_COMMITS)
                 self._show()
             self._settle(leave=0)
+            self._show()  # the last commits as well
         finally:
             self._pool.close()
             self._committer.shutdown(wait=True)
@@ -170,6 +171,7 @@ class Loop:
             self._compactor.shutdown(wait=True)
         for compaction in self._compactions:
             compaction.result()
+        self._outcome.is_stopped = self._outcome.is_stopped and not self._dispatcher.is_complete
         self._outcome.given_up = dict(self._dispatcher.given_up)
         self._outcome.failed_models = {self._plan.models[m].name: text for m, text in self._dispatcher.failed_models.items()}
         self._outcome.seconds = self._clock() - begin

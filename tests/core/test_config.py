@@ -176,7 +176,7 @@ def test_a_mistake_of_the_run_s_engine_block_is_told_once_however_many_models_ov
     assert message.startswith("configuration: 1 mistake\n")
 
 
-REFUSED_FILES = {
+REFUSED_FILES: dict[str, tuple[str | bytes, str]] = {
     "empty": ("", "expected a mapping with name, models and tasks, found NoneType"),
     "only a comment": ("# nothing\n", "found NoneType"),
     "a list": ("- a\n- b\n", "found list"),
@@ -304,7 +304,8 @@ def classes_of(model: type[BaseModel], seen: set[type[BaseModel]]) -> set[type[B
 
 def test_every_field_says_what_it_means() -> None:
     found: set[type[BaseModel]] = set()
-    for model in (RunConfig, CustomConfig, *ENGINES.values()):
+    roots: list[type[BaseModel]] = [RunConfig, CustomConfig, *ENGINES.values()]
+    for model in roots:
         classes_of(model, found)
 
     assert len(found) >= 11

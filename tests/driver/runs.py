@@ -143,10 +143,11 @@ class Together(RayPool):
         super().__init__(RayConfig())
         self._num_missing = num_engines
         self._kill_one, self._has_answer = kill_one, False
+        self._first_pid = 0
         self._held: list[Event] = []
 
     def wait(self, timeout_s: float) -> list[Event]:
-        if self._has_answer and self._kill_one:
+        if self._has_answer and self._kill_one and self._first_pid:  # 0 would mean our own process group
             self._kill_one = False
             os.kill(self._first_pid, signal.SIGKILL)
         events = super().wait(timeout_s)

@@ -74,9 +74,9 @@ def test_columns_of_a_plan_fit_together_whatever_the_sizes(sizes: list[list[int]
     ]
     prompts = {}
     for i, lengths in enumerate(sizes):
-        stop = np.cumsum(lengths)
+        stop = np.cumsum(lengths, dtype=np.int64)
         digests = [f"{i}-{j}" for j in range(len(lengths))]
-        prompts[f"t{i}"] = PromptShards(start=stop - lengths, stop=stop, cost=np.ones(len(lengths)), digests=digests)
+        prompts[f"t{i}"] = PromptShards(start=stop - np.array(lengths), stop=stop, cost=np.ones(len(lengths)), digests=digests)
     pairs = [
         PlannedPair(
             model=m, task=name, config=config.tasks[0], asking=Asking(task=name, kind=Kind.ROLLING), prompts=name, metrics=("bits_per_byte",),
@@ -99,7 +99,7 @@ def test_columns_of_a_plan_fit_together_whatever_the_sizes(sizes: list[list[int]
     assert list(found.shard_spec) == [found.pairs[p].spec for p in found.shard_pair]
 
 
-SAME = {
+SAME: dict[str, dict[str, Any]] = {
     "engines": {"resources": {"engines": 7}},
     "pool": {"pool": "ray"},
     "resources": {"resources": {"cpus_per_engine": 3, "memory_gb": 2, "custom": {"x": 1}}},
@@ -125,7 +125,7 @@ def test_the_same_input_gives_the_same_plan() -> None:
     assert planned().describe() == planned().describe()
 
 
-OTHER = {
+OTHER: dict[str, dict[str, Any]] = {
     "the checkpoint": {"models": ["n"]},
     "the engine's answer": {"engine": {"kind": "fake", "answer": "first"}},
     "dtype": {"engine": {"kind": "fake", "dtype": "bfloat16"}},
