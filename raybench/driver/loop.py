@@ -221,7 +221,7 @@ class Loop:
             stop=int(self._plan.shard_stop[shard]),
             attempt=attempt,
         )
-        return self._store.commit(task_path(pair.task), model_path(pair.model_name), result.batch, mark)
+        return self._store.commit(task_path(pair.task), model_path(pair.model_name), result.batch, mark, is_fresh=True)
 
     def _settle(self, *, leave: int) -> None:
         """Take note of commits that are on the disk; wait until at most `leave` are under way.

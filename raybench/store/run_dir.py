@@ -123,9 +123,9 @@ class RunDir:
         """The committed shards of a (task, model)."""
         return ShardFiles(self.path / "predictions", task, model)
 
-    def commit(self, task: str, model: str, batch: pa.RecordBatch, mark: ShardMark) -> Committed:
+    def commit(self, task: str, model: str, batch: pa.RecordBatch, mark: ShardMark, *, is_fresh: bool = False) -> Committed:
         """Publish a shard; see `ShardFiles.commit`."""
-        return self.shard_files(task, model).commit(batch, mark)
+        return self.shard_files(task, model).commit(batch, mark, is_fresh=is_fresh)
 
     def scan(self, task: str, model: str) -> Scan:
         """What is committed. The holder of the lock also moves damaged files to `damaged/`, so that their shards run again."""

@@ -80,18 +80,19 @@ class ShardFiles:
         """The shard's own file."""
         return self.folder / f"{check_name(fingerprint, 'fingerprint')}{SUFFIX}"
 
-    def commit(self, batch: pa.RecordBatch, mark: ShardMark) -> Committed:
+    def commit(self, batch: pa.RecordBatch, mark: ShardMark, *, is_fresh: bool = False) -> Committed:
         """Publish the rows of a shard: durable when this returns, and never overwritten.
 
         Args:
             batch: Rows of `schema.predictions_schema`, at least one.
             mark: What they are; checked against the rows.
+            is_fresh: Whether the caller has just made the mark of these very rows: then they are not digested a second time.
 
         Raises:
             InternalError: when the rows are not what the mark says.
             StorageError: when the disk refuses; nothing is left behind.
         """
-        self._check(batch, mark)
+        self._check(batch, mark, is_fresh=is_fresh)
         is_compacted = self.compacted.exists() and mark.fingerprint in self.scan_compacted().shards
         return self._publish(batch, mark, is_wanted=not is_compacted)
 
@@ -107,12 +108,12 @@ class ShardFiles:
         is_new = is_wanted and publish_exclusive(self.path(mark.fingerprint), data)
         return Committed(is_new=is_new, sha256=hashlib.sha256(data).hexdigest(), num_bytes=len(data))
 
-    def _check(self, batch: pa.RecordBatch, mark: ShardMark) -> None:
+    def _check(self, batch: pa.RecordBatch, mark: ShardMark, *, is_fresh: bool = False) -> None:
         try:
             kind_of(batch.schema)
         except ValueError as error:
             raise InternalError(f"shard {mark.fingerprint} of {self.task}, {self.model}: {error}.") from error
-        found = batch_digest(batch)
+        found = mark.content_digest if is_fresh else batch_digest(batch)
         if batch.num_rows != mark.num_rows or not mark.num_rows or found != mark.content_digest:
             raise InternalError(
                 f"shard {mark.fingerprint} of {self.task}, {self.model}: the mark says {mark.num_rows} rows with digest"

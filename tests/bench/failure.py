@@ -15,7 +15,7 @@ import ray
 from raybench.driver.run import run
 from tests.bench.workload import config, write_rows
 
-SHARDS, ENGINES, SHARD_S, START_S = 200, 2, 0.5, 1.0
+SHARDS, ENGINES, SHARD_S, START_S = 200, 2, 0.25, 1.0
 
 
 def events_of(path: Path) -> list[dict[str, object]]:
@@ -23,11 +23,11 @@ def events_of(path: Path) -> list[dict[str, object]]:
 
 
 def measure(folder: Path, rows: Path, *, kill: bool) -> tuple[float, int]:
-    plan = config(folder, rows, pool="ray", engines=ENGINES, shard_s=SHARD_S, start_s=START_S)
+    plan = config(folder, rows, pool="ray", engines=ENGINES, shard_size=8, shard_s=SHARD_S, start_s=START_S)
 
     def killer() -> None:
         while True:
-            events = events_of(folder / "run")
+            events = events_of(Path(plan.output or ""))
             if sum(e["event"] == "commit" for e in events) >= SHARDS // 2:
                 os.kill(int(next(e["pid"] for e in events if e["event"] == "engine_started")), signal.SIGKILL)  # type: ignore[call-overload]
                 return
@@ -46,9 +46,9 @@ def main() -> None:
     ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        rows = write_rows(folder, SHARDS * 256)
-        calm, _ = measure(folder, rows, kill=False)
-        killed, started = measure(folder, rows, kill=True)
+        rows = write_rows(folder, SHARDS * 8)
+        calm, _ = measure(folder / "calm", rows, kill=False)
+        killed, started = measure(folder / "killed", rows, kill=True)
         print(
             f"{SHARDS} shards of {SHARD_S:g} s on {ENGINES} actors that take {START_S:g} s to load: {calm:.1f} s undisturbed, {killed:.1f} s with one "
             f"killed half-way ({started} engine starts): {killed - calm:+.1f} s, {100 * (killed - calm) / calm:+.1f} % (aim: 5 % and one start)"

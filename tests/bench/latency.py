@@ -9,14 +9,14 @@ from pathlib import Path
 from raybench.driver.run import run
 from tests.bench.workload import config, write_rows
 
-ENGINES, SHARDS, SHARD_S = 32, 1920, 1.0
+ENGINES, SHARDS, SHARD_S = 32, 960, 1.0
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        rows = write_rows(folder, SHARDS * 256)
-        report = run(config(folder, rows, pool="ray", engines=ENGINES, shard_s=SHARD_S))
+        rows = write_rows(folder, SHARDS * 8)
+        report = run(config(folder, rows, pool="ray", engines=ENGINES, shard_size=8, shard_s=SHARD_S))
         events = [json.loads(line) for path in sorted((report.path / "events").glob("*.jsonl")) for line in path.open()]
         started = sorted(e["time"] for e in events if e["event"] == "engine_started")
         commits = sorted(e["time"] for e in events if e["event"] == "commit")
