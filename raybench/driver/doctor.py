@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from raybench.core.cache import cache_folder
 from raybench.driver.environment import has_local_gpus, versions
-from raybench.store.digests import cache_folder
 
 Level = Literal["ok", "note", "problem"]
 _FLOORS = {"torch": (2, 10), "ray": (2, 60), "transformers": (5, 10), "datasets": (4, 0), "pyarrow": (20, 0)}

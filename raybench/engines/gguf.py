@@ -11,20 +11,16 @@ from contextlib import contextmanager, redirect_stderr
 from io import StringIO
 from pathlib import Path
 
+from raybench.core.cache import cache_folder
 from raybench.core.checkpoint import Checkpoint, slug
 from raybench.core.errors import CheckpointError
 from raybench.core.fingerprint import digest
 
 
-def cache_dir() -> Path:
-    """Where converted checkpoints are kept: RAYBENCH_CACHE_DIR, or ~/.cache/raybench."""
-    return Path(os.environ.get("RAYBENCH_CACHE_DIR") or Path.home() / ".cache" / "raybench")
-
-
 def _folder(checkpoint: Checkpoint, file: Path) -> Path:
     stat = file.stat()
     name = slug(checkpoint.identity or digest(str(file.resolve()), stat.st_size, stat.st_mtime_ns))
-    return cache_dir() / "converted" / name
+    return cache_folder() / "converted" / name
 
 
 def converted_before(checkpoint: Checkpoint) -> Path | None:

@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from raybench.core.cache import cache_folder
 from raybench.core.errors import DataError, StorageError
 from raybench.core.fingerprint import digest
 from raybench.store.files import make_folder, replace
 
 _CACHE_FILE = "digests.json"
-
-
-def cache_folder(environ: Mapping[str, str] | None = None) -> Path:
-    """Where raybench keeps what can be computed again: RAYBENCH_CACHE_DIR, otherwise ~/.cache/raybench."""
-    configured = (os.environ if environ is None else environ).get("RAYBENCH_CACHE_DIR")
-    return Path(configured).expanduser() if configured else Path.home() / ".cache" / "raybench"
 
 
 def file_digest(path: Path) -> str:

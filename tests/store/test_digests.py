@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from raybench.core.cache import cache_folder
 from raybench.core.errors import DataError
-from raybench.store.digests import cache_folder, data_identity, file_digest, file_digests
+from raybench.store.digests import data_identity, file_digest, file_digests
 
 
 @pytest.fixture(autouse=True)
