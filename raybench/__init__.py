@@ -19,8 +19,8 @@ __version__ = VERSION
 
 if TYPE_CHECKING:
     from raybench.core.config import RunConfig
-    from raybench.core.config import load as load_config
-    from raybench.core.config import parse as parse_config
+    from raybench.core.config_file import load as load_config
+    from raybench.core.config_file import parse as parse_config
     from raybench.core.errors import RaybenchError
     from raybench.core.protocols import Engine, EngineSpec, Metric, Pool, Scored
     from raybench.core.types import Estimate, Kind, Prediction, Prompt, Request, Result, Results, Sample, Sampling
@@ -55,8 +55,8 @@ _WHERE = {
     "Scored": "raybench.core.protocols:Scored",
     "Source": "raybench.tasks.task:Source",
     "Task": "raybench.tasks.task:Task",
-    "load_config": "raybench.core.config:load",
-    "parse_config": "raybench.core.config:parse",
+    "load_config": "raybench.core.config_file:load",
+    "parse_config": "raybench.core.config_file:parse",
     "plan": "raybench.driver.survey:plan_run",
     "render": "raybench.report.formats:render",
     "run": "raybench.driver.run:run",

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from raybench.core.config import RunConfig, load
+from raybench.core.config import RunConfig
+from raybench.core.config_file import load
 from raybench.core.errors import CheckpointError, DataError
 from raybench.driver.catalog import open_catalog
 from raybench.driver.survey import plan_run

@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from raybench.core.checkpoint import slug
-from raybench.core.config import RunConfig, load, override, parse
+from raybench.core.config import RunConfig
+from raybench.core.config_file import load, override, parse
 
 _OPTIONS = [
     click.argument("config", required=False, type=click.Path(path_type=Path)),

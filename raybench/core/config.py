@@ -1,107 +1,16 @@
-"""The configuration of a run: every field with its type, default, unit and meaning; loaded once, all mistakes reported together."""
+"""The configuration of a run: every field with its type, default, unit and meaning."""
 
 from __future__ import annotations
 
-import difflib
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, ClassVar, Literal, get_origin
+from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from raybench.core.checkpoint import NAME
-from raybench.core.errors import ConfigError
-
-_Loc = Sequence[int | str]
-"""Where something stands in a configuration: keys and indices from the top."""
-
-MAX_BYTES = 1_000_000
-"""Largest configuration file that is read."""
+from raybench.core.mistakes import Strict
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-class EngineConfig(_Strict):
-    """What every engine understands. Each of these can change numbers and is part of the fingerprint, unless `measured_only` names it."""
-
-    measured_only: ClassVar[frozenset[str]] = frozenset()
-    """Fields that change how long an answer takes or whether it comes, never what it is."""
-
-    kind: str = "pytorch"
-    """Engine: fake, pytorch, or package.module:Class."""
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Number format of weights and activations; auto: float32 on a CPU, bfloat16 on a GPU."""
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """Where the model runs; auto: cuda when the engine has a GPU, otherwise cpu."""
-    threads: int = Field(2, ge=1)
-    """Compute threads of one engine; fixed, never the number of cores, since it can change numbers."""
-    max_length: int | None = Field(None, ge=2)
-    """Context in tokens; None: what the checkpoint's configuration says."""
-    batch_tokens: int = Field(8192, ge=1)
-    """Most padded tokens in one forward pass; batches are formed inside a shard only."""
-    overlong: Literal["error", "truncate_left", "fewer_shots"] = "error"
-    """What happens to a prompt that does not fit: an error row, cut on the left, or examples dropped from the front."""
-
-
-class Fault(_Strict):
-    """A failure that the fake engine plays."""
-
-    sample_id: str | None = None
-    """Strikes the shard that holds this sample; None: every shard."""
-    kind: Literal["error", "raise", "dead", "exit", "kill", "hang", "nan", "row"] = "raise"
-    """error, raise: the shard fails; dead: the engine says it is dead; exit, kill: its process ends; hang: it never answers; nan, row: an error row."""
-    times: int | None = Field(None, ge=1)
-    """How often, counted per engine process; None: always."""
-
-
-class FakeConfig(EngineConfig):
-    """The fake engine: answers are a pure function of the request; for tests, benchmarks and trying out a configuration."""
-
-    measured_only: ClassVar[frozenset[str]] = frozenset({"start_s", "shard_s", "request_s", "concurrency", "faults", "broken"})
-
-    kind: Literal["fake"] = "fake"
-    answer: Literal["digest", "echo", "first"] = "digest"
-    """digest: drawn from a hash of the request; echo: the prompt; first: a short constant text, the first option."""
-    num_characters: int = Field(24, ge=0)
-    """Length of a generated text with `digest`."""
-    start_s: float = Field(0.0, ge=0)
-    """Seconds that loading takes."""
-    shard_s: float = Field(0.0, ge=0)
-    """Seconds that a shard takes, whatever its size."""
-    request_s: float = Field(0.0, ge=0)
-    """Seconds that each request takes."""
-    context: int = Field(1_000_000, ge=1)
-    """Characters that fit into a prompt."""
-    concurrency: int = Field(1, ge=1)
-    """Shards at once."""
-    faults: tuple[Fault, ...] = ()
-    """Failures to play, first match wins."""
-    broken: tuple[str, ...] = ()
-    """Checkpoint names that cannot be loaded."""
-
-
-class PytorchConfig(EngineConfig):
-    """Any decoder of transformers, run by PyTorch."""
-
-    kind: Literal["pytorch"] = "pytorch"
-    attn_implementation: Literal["sdpa", "eager"] = "sdpa"
-    """Attention kernel."""
-
-
-class CustomConfig(EngineConfig):
-    """An engine of your own; further keys go to its factory."""
-
-    model_config = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True)
-
-
-ENGINES: dict[str, type[EngineConfig]] = {"fake": FakeConfig, "pytorch": PytorchConfig}
-
-
-class ResourcesConfig(_Strict):
+class ResourcesConfig(Strict):
     """What one engine process occupies, and how many there are. Never changes a number."""
 
     gpus_per_engine: float | None = Field(None, ge=0)
@@ -123,7 +32,7 @@ class ResourcesConfig(_Strict):
         return value
 
 
-class SamplingConfig(_Strict):
+class SamplingConfig(Strict):
     """Overrides of a task's own sampling. `max_tokens` and stops belong to the task; set them only to depart from it."""
 
     max_tokens: int | None = Field(None, ge=1)
@@ -142,7 +51,7 @@ class SamplingConfig(_Strict):
     """Against tokens seen before."""
 
 
-class ModelConfig(_Strict):
+class ModelConfig(Strict):
     """One checkpoint, several revisions of a hub id, or a glob of checkpoint folders."""
 
     checkpoint: str = ""
@@ -173,7 +82,7 @@ class ModelConfig(_Strict):
     """Consent to run Python code of this checkpoint."""
 
 
-class SourceConfig(_Strict):
+class SourceConfig(Strict):
     """Where rows come from."""
 
     path: str
@@ -188,7 +97,7 @@ class SourceConfig(_Strict):
     """Split to file, relative to `path`."""
 
 
-class DataConfig(_Strict):
+class DataConfig(Strict):
     """Where a hub data set lies on this machine or under which other name."""
 
     path: str
@@ -203,7 +112,7 @@ class DataConfig(_Strict):
     """Only rows with these values; to use one file for several configurations."""
 
 
-class TaskConfig(_Strict):
+class TaskConfig(Strict):
     """A task by name, or one declared here."""
 
     name: str
@@ -273,7 +182,7 @@ class TaskConfig(_Strict):
         return self
 
 
-class RayConfig(_Strict):
+class RayConfig(Strict):
     """How a Ray cluster is joined or started."""
 
     address: str | None = None
@@ -284,7 +193,7 @@ class RayConfig(_Strict):
     """Longest time for an engine to become ready."""
 
 
-class RunConfig(_Strict):
+class RunConfig(Strict):
     """A run: models x tasks, one plan."""
 
     name: str
@@ -338,262 +247,3 @@ class RunConfig(_Strict):
     @classmethod
     def _task_names(cls, value: Any) -> Any:
         return [{"name": v} if isinstance(v, str) else v for v in value] if isinstance(value, list | tuple) else value
-
-
-def engine_config(block: Mapping[str, Any]) -> EngineConfig:
-    """The engine block as its engine's own configuration.
-
-    Raises:
-        ConfigError: for an unknown engine or field; all mistakes in one message.
-    """
-    kind = block.get("kind", "pytorch")
-    if not isinstance(kind, str):
-        raise ConfigError(f"engine.kind: expected a name, found {kind!r}.")
-    model = ENGINES.get(kind)
-    if model is None:
-        if not re.fullmatch(r"[\w.]+:\w+", kind):
-            raise ConfigError(
-                f"engine.kind: '{kind}' is not an engine.{suggest(kind, ENGINES)} Known: {', '.join(ENGINES)}; or write package.module:Class."
-            )
-        model = CustomConfig
-    try:
-        return model.model_validate({**block, "kind": kind})
-    except ValidationError as error:
-        raise ConfigError("\n".join(f"engine.{line}" for line in _mistakes(error, model))) from error
-
-
-def merge(base: Mapping[str, Any], *overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Engine blocks from general to special: fields override one by one, another `kind` begins afresh."""
-    merged = dict(base)
-    for override in overrides:
-        other = override.get("kind", merged.get("kind")) != merged.get("kind")
-        merged = dict(override) if other else {**merged, **override}
-    return merged
-
-
-def load(path: str | Path, settings: Sequence[str] = ()) -> RunConfig:
-    """Read a YAML configuration.
-
-    Args:
-        path: The file.
-        settings: `path=value` overrides; the value is YAML: `engine.dtype=bfloat16`, `tasks.0.shots=5`.
-
-    Raises:
-        ConfigError: with all mistakes of the file, each with its line.
-    """
-    file = Path(path)
-    try:
-        raw = file.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{file}: cannot be read: {error.strerror}. Expected a YAML file with a run configuration.") from error
-    if len(raw) > MAX_BYTES:
-        raise ConfigError(f"{file}: {len(raw)} bytes; a configuration has at most {MAX_BYTES}.")
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{file}: not UTF-8 at byte {error.start}. Save it as UTF-8.") from error
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        value = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f":{mark.line + 1}" if mark else ""
-        raise ConfigError(f"{file}{where}: not a usable YAML file: {getattr(error, 'problem', None) or error}.") from error
-    except (ValueError, TypeError, RecursionError) as error:  # a date that is none, a list as a key, a thousand brackets
-        raise ConfigError(f"{file}: not a usable YAML file: {error}.") from error
-    if not isinstance(value, dict):
-        raise ConfigError(f"{file}: expected a mapping with name, models and tasks, found {type(value).__name__}.")
-    return parse(override(value, settings), where=str(file), node=node)
-
-
-def parse(value: Mapping[str, Any], *, where: str = "configuration", node: yaml.Node | None = None) -> RunConfig:
-    """A configuration from plain data; every mistake in one ConfigError."""
-    mistakes: list[str] = []
-    try:
-        config = RunConfig.model_validate(value)
-    except ValidationError as error:
-        mistakes += _mistakes(error, RunConfig, node)
-        config = None
-    mistakes += _block_mistakes(value, node)
-    if mistakes or config is None:
-        unique = list(dict.fromkeys(mistakes))
-        head = f"{where}: {len(unique)} mistake{'s' if len(unique) > 1 else ''}"
-        raise ConfigError(head + "".join(f"\n  {m}" for m in unique))
-    return config
-
-
-def override(value: Mapping[str, Any], settings: Sequence[str]) -> dict[str, Any]:
-    """`value` with `path=value` settings applied; lists are indexed by number."""
-    result = yaml.safe_load(yaml.safe_dump(dict(value)))
-    for setting in settings:
-        path, equals, text = setting.partition("=")
-        if not equals or not path:
-            raise ConfigError(f"--set '{setting}': expected path=value, such as engine.dtype=bfloat16.")
-        *parents, last = path.split(".")
-        target = result
-        for name in parents:
-            if isinstance(target, list):
-                target = _item(target, name, setting)
-            elif isinstance(target, dict):
-                if target.get(name) is None:
-                    target[name] = {}
-                target = target[name]
-            else:
-                raise ConfigError(f"--set '{setting}': '{name}' lies inside a plain value.")
-        try:
-            parsed = yaml.safe_load(text) if text else None
-        except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-            raise ConfigError(
-                f"--set '{setting}': what stands behind the '=' is no YAML value; put it in quotes to have it as text."
-            ) from error
-        if isinstance(target, list):
-            _item(target, last, setting)
-            target[int(last)] = parsed
-        elif isinstance(target, dict):
-            target[last] = parsed
-        else:
-            raise ConfigError(f"--set '{setting}': '{last}' lies inside a plain value; write the entry as a mapping in the file.")
-    return dict(result)
-
-
-def _item(target: list[Any], name: str, setting: str) -> Any:
-    if not name.isdigit() or int(name) >= len(target):
-        raise ConfigError(f"--set '{setting}': '{name}' is no index of a list of {len(target)}.")
-    return target[int(name)]
-
-
-def suggest(name: str, known: Any) -> str:
-    """' Did you mean ...?' where a known name is close, otherwise nothing."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f" Did you mean '{close[0]}'?" if close else ""
-
-
-def _block_mistakes(value: Mapping[str, Any], node: yaml.Node | None) -> Iterator[str]:
-    """Mistakes in the engine blocks of every (model, task) combination, and in the resource blocks of models and tasks."""
-
-    def blocks(key: str, name: str) -> list[tuple[_Loc, Mapping[str, Any]]]:
-        entries = value.get(key)
-        return [
-            ((key, i, name), e[name])
-            for i, e in enumerate(entries if isinstance(entries, list | tuple) else [])
-            if isinstance(e, dict) and isinstance(e.get(name), dict)
-        ]
-
-    base = value.get("engine") or {}
-    if isinstance(base, dict):
-        none: tuple[_Loc, Mapping[str, Any]] = ("engine",), {}
-        for model_loc, model in [none, *blocks("models", "engine")]:
-            for task_loc, task in [none, *blocks("tasks", "engine")]:
-                try:
-                    engine_config(merge(base, model, task))
-                except ConfigError as error:
-                    for line in error.message.splitlines():
-                        text = line.removeprefix("engine.")
-                        said = [loc for loc, block in ((task_loc, task), (model_loc, model)) if _first_word(text) in block]
-                        yield _placed(text, said[0] if said else ("engine",), node)
-    for loc, block in [*blocks("models", "resources"), *blocks("tasks", "resources")]:
-        try:
-            ResourcesConfig.model_validate(block)
-        except ValidationError as error:
-            yield from (_placed(text, loc, node) for text in _mistakes(error, ResourcesConfig))
-
-
-def _placed(text: str, loc: _Loc, node: yaml.Node | None) -> str:
-    """A mistake in a field of the block at `loc`, with its line and whole path; `text` begins with the field."""
-    line = _line(node, (*loc, _first_word(text)))
-    return f"{f'line {line}: ' if line else ''}{_path(loc)}.{text}"
-
-
-def _first_word(text: str) -> str:
-    return re.split(r"\W", text, maxsplit=1)[0]
-
-
-def _path(loc: _Loc) -> str:
-    return "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in loc).lstrip(".")
-
-
-def _mistakes(error: ValidationError, model: type[BaseModel], node: yaml.Node | None = None) -> list[str]:
-    lines = []
-    for item in error.errors():
-        loc = item["loc"]
-        if item["type"] == "too_short" and item["input"]:
-            continue  # the entries that are there have mistakes, which are told
-        path = _path(loc)
-        line = _line(node, loc)
-        where = f"line {line}: " if line else ""
-        if item["type"] == "extra_forbidden":
-            owner = _owner(model, loc[:-1])
-            known = list(owner.model_fields) if owner else []
-            lines.append(f"{where}{path}: unknown key.{suggest(str(loc[-1]), known)} Known: {', '.join(known)}.")
-        elif item["type"] == "missing":
-            lines.append(f"{where}{path}: missing.")
-        else:
-            message = item["msg"].removeprefix("Value error, ")
-            found = repr(item["input"])
-            shown = "" if isinstance(item["input"], dict) else f", found {found[:60]}{'...' if len(found) > 60 else ''}"
-            lines.append(f"{where}{path or 'configuration'}: {message}{shown}.")
-    return lines
-
-
-def _owner(model: type[BaseModel], loc: Sequence[int | str]) -> type[BaseModel] | None:
-    """The configuration class that the path `loc` lies in."""
-    current: Any = model
-    is_mapping = False
-    for part in loc:
-        if isinstance(part, int):
-            continue
-        if is_mapping:  # the part is a key of the user's own, such as a data set under `data`
-            is_mapping = False
-            continue
-        field = current.model_fields.get(part) if current is not None else None
-        current = _class_in(field.annotation) if field else None
-        is_mapping = field is not None and get_origin(field.annotation) is dict
-    return current if isinstance(current, type) else None
-
-
-def _class_in(annotation: Any) -> Any:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for argument in getattr(annotation, "__args__", ()):
-        found = _class_in(argument)
-        if found is not None:
-            return found
-    return None
-
-
-def _line(node: yaml.Node | None, loc: Sequence[int | str]) -> int | None:
-    """Line (from 1) of the deepest node on the path `loc`."""
-    if node is None:
-        return None
-    for part in loc:
-        if isinstance(node, yaml.MappingNode):
-            hit = next(((k, v) for k, v in node.value if k.value == str(part)), None)
-            if hit is None:
-                break
-            key, node = hit
-            line = key.start_mark.line + 1
-            if part == loc[-1]:
-                return int(line)
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            node = node.value[part]
-        else:
-            break
-    return int(node.start_mark.line + 1)
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML that refuses duplicate keys and aliases (an alias can blow a small file up)."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()  # type: ignore[no-untyped-call]  # types-PyYAML
-            raise yaml.composer.ComposerError(None, None, "aliases (*name) are not allowed; write the value out", event.start_mark)
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key '{key.value}' stands twice", key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)

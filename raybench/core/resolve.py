@@ -9,17 +9,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from raybench.core.config import (
-    CustomConfig,
-    EngineConfig,
-    ModelConfig,
-    ResourcesConfig,
-    RunConfig,
-    SamplingConfig,
-    TaskConfig,
-    engine_config,
-    merge,
-)
+from raybench.core.config import ModelConfig, ResourcesConfig, RunConfig, SamplingConfig, TaskConfig
+from raybench.core.engine_config import CustomConfig, EngineConfig, engine_config, merge
 from raybench.core.errors import ConfigError
 from raybench.core.types import Sampling
 

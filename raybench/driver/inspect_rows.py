@@ -8,8 +8,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
-from raybench.core.config import RunConfig, suggest
+from raybench.core.config import RunConfig
 from raybench.core.errors import ConfigError, IncompleteError
+from raybench.core.mistakes import suggest
 from raybench.core.schema import from_batch, samples_from_batch
 from raybench.core.types import FinishReason, Prediction, Request, Sample
 from raybench.driver.catalog import open_catalog

@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from raybench.core.checkpoint import Checkpoint, split_revision
-from raybench.core.config import ModelConfig, RunConfig, engine_config, merge
+from raybench.core.config import ModelConfig, RunConfig
+from raybench.core.engine_config import engine_config, merge
 from raybench.core.errors import CheckpointError, ConfigError
 from raybench.core.fingerprint import digest
 from raybench.driver.plan import PlannedModel, name_models

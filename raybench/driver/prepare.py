@@ -10,8 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from raybench.core.checkpoint import slug
-from raybench.core.config import RunConfig, engine_config, merge, suggest
+from raybench.core.config import RunConfig
+from raybench.core.engine_config import engine_config, merge
 from raybench.core.errors import ConfigError, RunError
+from raybench.core.mistakes import suggest
 from raybench.core.resolve import sampling_for
 from raybench.core.types import Asking, Kind
 from raybench.driver.catalog import Catalog, Entry, open_catalog

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from raybench.core.config import RunConfig, suggest
+from raybench.core.config import RunConfig
 from raybench.core.errors import ConfigError
+from raybench.core.mistakes import suggest
 from raybench.core.schema import samples_from_batch
 from raybench.core.types import Request, Sample
 from raybench.driver.environment import has_local_gpus

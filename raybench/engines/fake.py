@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Literal
 
 from raybench.core.checkpoint import Checkpoint
-from raybench.core.config import FakeConfig, Fault, engine_config
+from raybench.core.engine_config import FakeConfig, Fault, engine_config
 from raybench.core.errors import CheckpointError, EngineDead, EngineError
 from raybench.core.protocols import EngineSpec
 from raybench.core.types import ErrorCode, FinishReason, Generation, Kind, Likelihoods, Prediction, Request, Sampling, TextLikelihood

@@ -9,7 +9,7 @@ from random import Random
 from typing import Literal
 
 from raybench.core.checkpoint import Checkpoint
-from raybench.core.config import PytorchConfig, engine_config
+from raybench.core.engine_config import PytorchConfig, engine_config
 from raybench.core.errors import ConfigError, EngineDead, EngineError, InternalError
 from raybench.core.fingerprint import seed_for
 from raybench.core.protocols import EngineSpec

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from raybench.core.checkpoint import Checkpoint
-from raybench.core.config import PytorchConfig
+from raybench.core.engine_config import PytorchConfig
 from raybench.core.errors import CheckpointError, ConfigError
 from raybench.engines import gguf, loading
 

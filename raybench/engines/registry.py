@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from raybench.core.config import suggest
 from raybench.core.errors import ConfigError
+from raybench.core.mistakes import suggest
 from raybench.core.protocols import Engine, EngineSpec
 from raybench.core.types import Kind
 

@@ -6,8 +6,8 @@ import importlib
 import re
 from dataclasses import dataclass
 
-from raybench.core.config import suggest
 from raybench.core.errors import ConfigError
+from raybench.core.mistakes import suggest
 from raybench.core.protocols import Metric
 from raybench.core.types import Kind
 from raybench.metrics import choice, likelihood, text

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
-from raybench.core.config import suggest
 from raybench.core.errors import ConfigError
+from raybench.core.mistakes import suggest
 from raybench.tasks.task import Extractor
 
 MAX_CHARACTERS = 100_000

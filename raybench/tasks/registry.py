@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from raybench.core.config import suggest
 from raybench.core.errors import ConfigError
+from raybench.core.mistakes import suggest
 from raybench.tasks import arc, gsm8k, mmlu, quickstart, wikitext
 from raybench.tasks.task import Group, Task
 

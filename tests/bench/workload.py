@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from raybench.core.config import RunConfig, parse
+from raybench.core.config import RunConfig
+from raybench.core.config_file import parse
 
 PROMPT = "Sort the words and say how many letters the longest one has; think before you answer, and give the number alone at the end. "
 

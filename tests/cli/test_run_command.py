@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from raybench.core.config import parse
+from raybench.core.config_file import parse
 from raybench.store.run_dir import RunDir
 
 Call = Callable[..., Any]

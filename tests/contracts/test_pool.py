@@ -357,13 +357,14 @@ def test_a_pool_that_joined_leaves_the_cluster_running(cluster: None) -> None:
 @pytest.mark.ray
 @pytest.mark.xdist_group("ray")
 @pytest.mark.parametrize("before", ["", "import ray; "], ids=["fresh", "ray is imported"])
-def test_one_process_can_start_clusters_one_after_the_other(before: str) -> None:
+def test_one_process_can_start_clusters_one_after_the_other(before: str, tmp_path: Path) -> None:
     code = (
         f"{before}import os; from raybench.core.config import RayConfig; from raybench.driver.ray_pool import RayPool\n"
         "for _ in range(2): RayPool(RayConfig()).close()\n"
         "print(os.environ['RAY_AUTH_TOKEN_PATH'])"
     )
-    fresh = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    # a home without a token of the user's, which would be taken
+    fresh = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | {"HOME": str(tmp_path)}
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=fresh)
 

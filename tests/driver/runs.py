@@ -19,7 +19,8 @@ import pytest
 import yaml
 
 from raybench.cli.main import main
-from raybench.core.config import RayConfig, RunConfig, parse
+from raybench.core.config import RayConfig, RunConfig
+from raybench.core.config_file import parse
 from raybench.core.protocols import Done, Event, Started
 from raybench.driver.pool import LocalPool
 from raybench.driver.ray_pool import RayPool

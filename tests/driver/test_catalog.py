@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from raybench.core.config import parse
+from raybench.core.config_file import parse
 from raybench.core.errors import ConfigError
 from raybench.core.types import Kind
 from raybench.driver.catalog import Catalog, open_catalog

@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from raybench.core.config import RunConfig, parse
+from raybench.core.config import RunConfig
+from raybench.core.config_file import parse
 from raybench.driver.run import run
 from tests.driver.runs import Together, content_rows, events_of, finish, read_rows, results_of, start, wait_for, write_config
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from raybench.core.config import parse
+from raybench.core.config_file import parse
 from raybench.core.errors import CheckpointError, ConfigError
 from raybench.driver.models import architectures, carries_template, open_models
 from raybench.driver.plan import PlannedModel

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raybench.core.checkpoint import Checkpoint
-from raybench.core.config import parse
+from raybench.core.config_file import parse
 from raybench.core.errors import ConfigError
 from raybench.core.types import Asking, Kind, Sampling
 from raybench.driver.plan import (

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from raybench.core.config import RunConfig, parse
+from raybench.core.config import RunConfig
+from raybench.core.config_file import parse
 from raybench.core.errors import CheckpointError, RunError
 from raybench.driver.run import output_of, run, set_aside
 from raybench.store.run_dir import RunDir

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from raybench.core.config import parse
+from raybench.core.config_file import parse
 from raybench.core.version import VERSION
 from raybench.driver.run import run
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from raybench.core.config import RunConfig, parse
+from raybench.core.config import RunConfig
+from raybench.core.config_file import parse
 from raybench.core.errors import ConfigError
 from raybench.driver.run import run
 from raybench.driver.survey import plan_run

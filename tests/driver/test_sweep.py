@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from raybench.core.config import RunConfig, load, parse
+from raybench.core.config import RunConfig
+from raybench.core.config_file import load, parse
 from raybench.core.errors import CheckpointError, RunError
 from raybench.core.types import Kind, Prompt, Results, Sample, Sampling
 from raybench.driver.run import Report, run

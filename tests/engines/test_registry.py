@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from raybench.core.checkpoint import Checkpoint
-from raybench.core.config import ENGINES
+from raybench.core.engine_config import ENGINES
 from raybench.core.errors import ConfigError
 from raybench.core.protocols import EngineSpec
 from raybench.core.types import Kind

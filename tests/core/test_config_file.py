@@ -11,20 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from raybench.core import config as module
-from raybench.core.config import (
-    ENGINES,
-    MAX_BYTES,
-    CustomConfig,
-    EngineConfig,
-    FakeConfig,
-    RunConfig,
-    engine_config,
-    load,
-    merge,
-    override,
-    parse,
-)
+from raybench.core import mistakes as module
+from raybench.core.config import RunConfig
+from raybench.core.config_file import MAX_BYTES, load, override, parse
+from raybench.core.engine_config import ENGINES, CustomConfig, EngineConfig, FakeConfig, engine_config, merge
 from raybench.core.errors import ConfigError
 
 MINIMAL = """\
