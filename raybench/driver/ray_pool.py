@@ -20,6 +20,7 @@ from raybench.core.config import RayConfig
 from raybench.core.errors import CheckpointError, ConfigError, EngineDead, EngineError, RaybenchError
 from raybench.core.protocols import CheckpointFailed, Done, Engine, EngineSpec, Event, Failed, Lost, Progress, Started, Work
 from raybench.driver.pool import bring_in
+from raybench.driver.wire import pack_answer, pack_work, unpack_answer, unpack_work
 from raybench.driver.work import run_shard
 
 if TYPE_CHECKING:
@@ -51,10 +52,11 @@ class EngineActor:
         seconds = time.perf_counter() - begin
         return "started", self._engine.concurrency, self._engine.reproducible, seconds, platform.node(), os.getpid(), loaded
 
-    def run(self, work: Work) -> tuple[Any, ...]:
-        """Answer a shard. Returns ("done", batch, measured), ("failed", message) or ("dead", message)."""
+    def run(self, packed: bytes) -> tuple[Any, ...] | bytes:
+        """Answer a shard, packed by `pack_work`. Returns `pack_answer`, ("failed", message) or ("dead", message)."""
         if self._engine is None:
             return "failed", "the engine holds no checkpoint"
+        work = unpack_work(packed)
         try:
             batch, measured = run_shard(self._engine, work)
         except EngineDead as error:
@@ -63,7 +65,7 @@ class EngineActor:
             return "failed", error.message
         with self._lock:
             self._finished += 1
-        return "done", batch, measured
+        return pack_answer(work.asking.kind, batch, measured)
 
     def progress(self) -> int:
         """How much was finished so far; rises while the engine lives and works."""
@@ -118,7 +120,7 @@ class RayPool:
         self._waiting[self._actors[engine].bring_in.remote(index, spec)] = engine, index
 
     def run(self, engine: int, work: Work) -> None:
-        self._waiting[self._actors[engine].run.remote(work)] = engine, work.shard
+        self._waiting[self._actors[engine].run.remote(pack_work(work))] = engine, work.shard
 
     def wait(self, timeout_s: float) -> list[Event]:
         self._ask_for_progress()
@@ -160,7 +162,8 @@ class RayPool:
                 )  # fmt: skip
             case ("checkpoint", message):
                 return CheckpointFailed(engine=engine, spec=index, message=message)
-            case ("done", batch, measured):
+            case bytes():
+                batch, measured = unpack_answer(answer)
                 return Done(engine=engine, shard=index, batch=batch, measured=measured)
             case ("failed", message):
                 return Failed(engine=engine, shard=index, message=message)

@@ -26,7 +26,6 @@ ROW_GROUP_ROWS = 65_536
 """A row group ends with the shard that reaches this many rows."""
 ROW_GROUP_BYTES = 64_000_000
 """... or this much memory: long generations."""
-_LEVEL = 3
 
 
 def compact(files: ShardFiles, fingerprints: Sequence[str]) -> bool:
@@ -94,7 +93,7 @@ def _write(temp: Path, infos: Sequence[ShardInfo]) -> None:
         with ShardReader() as reader:
             for info in infos:
                 batch = reader.read(info)
-                writer = writer or pq.ParquetWriter(temp, batch.schema, **writer_options(batch.schema, level=_LEVEL))
+                writer = writer or pq.ParquetWriter(temp, batch.schema, **writer_options(batch.schema, is_final=True))
                 row_groups.append(num_groups)
                 offsets.append(num_rows)
                 waiting.append(batch)

@@ -18,11 +18,6 @@ def body_digest(requests: pa.RecordBatch) -> str:
     return batch_digest(requests.drop_columns(["shots"]))
 
 
-def check_digest(body: str, requests: pa.RecordBatch) -> str:
-    """Digest of requests as they are stored, for finding damage."""
-    return digest(body, batch_digest(requests.select(["shots"])))
-
-
 class ShotDigests:
     """One digest an example, 16 bytes each, so that a shard's digest can name the examples it uses by their text.
 

@@ -3,7 +3,7 @@
     prompts/<set>/samples.arrow    schema.SAMPLES,  one record batch a shard
     prompts/<set>/requests.arrow   schema.REQUESTS, one record batch a shard
     prompts/<set>/shots.arrow      schema.SHOTS, the examples that requests refer to by row number
-    prompts/<set>/meta.json        the caller's key and notes, and a table of the shards
+    prompts/<set>/meta.json        the caller's key and notes, a table of the shards, digests of the files
 
 A set appears whole or not at all: it is written into a temporary folder, which is renamed.
 """
@@ -25,8 +25,8 @@ from raybench.core.fingerprint import batch_digest, digest
 from raybench.store.duplicate_ids import Duplicate, IdHashes
 from raybench.store.files import make_folder, publish_exclusive, storage_errors, sync_file, sync_folder, temp_path
 from raybench.store.json_files import to_json
-from raybench.store.prompt_digests import ShotDigests, body_digest, check_digest
-from raybench.store.prompt_set import META, SHARD_COLUMNS, PromptSet
+from raybench.store.prompt_digests import ShotDigests, body_digest
+from raybench.store.prompt_set import FILES, META, SHARD_COLUMNS, PromptSet, file_digest
 
 _IPC = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", compression_level=1))
 
@@ -75,8 +75,6 @@ class PromptWriter:
             "stop": self._num_samples + samples.num_rows,
             "num_requests": requests.num_rows,
             "cost": int(cost),
-            "samples_check": batch_digest(samples),
-            "requests_check": check_digest(body, requests),
         }
         for name, value in row.items():
             self._shards[name].append(value)
@@ -112,6 +110,7 @@ class PromptWriter:
             raise InternalError(f"{self._path}: a request refers to an example that is not among the {shots.num_rows}: {error}.") from error
         document = {
             "schema": schema.VERSION,
+            "files": {name: file_digest(Path(self._file(name))) for name in FILES},
             "meta": dict(meta),
             "num_samples": self._num_samples,
             "shots_digest": batch_digest(shots),
@@ -123,7 +122,7 @@ class PromptWriter:
 
     def _publish(self, meta: Mapping[str, Any]) -> None:
         with storage_errors(self._path):
-            for name in ("samples", "requests", "shots"):
+            for name in FILES:
                 sync_file(self._temp / f"{name}.arrow")
             sync_folder(self._temp)
             if self._path.exists():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,11 +15,12 @@ from numpy.typing import NDArray
 
 from raybench.core import schema
 from raybench.core.errors import RunError
-from raybench.core.fingerprint import batch_digest, digest
-from raybench.store.prompt_digests import body_digest, check_digest
+from raybench.core.fingerprint import DIGEST_LENGTH, digest
 
 META = "meta.json"
-SHARD_COLUMNS = ("start", "stop", "num_requests", "cost", "digest", "samples_check", "requests_check")
+FILES = ("samples", "requests", "shots")
+"""What a set consists of, each an Arrow file."""
+SHARD_COLUMNS = ("start", "stop", "num_requests", "cost", "digest")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,9 +53,7 @@ class PromptSet:
     shots_digest: str
     """Of all examples."""
     shards: PromptShards
-    _checks: tuple[tuple[str, str], ...]
-    _samples: Any
-    _requests: Any
+    _files: dict[str, _File]
 
     @classmethod
     def open(cls, path: Path) -> PromptSet:
@@ -69,8 +69,12 @@ class PromptSet:
             if digest({key: value for key, value in document.items() if key != "digest"}) != document["digest"]:
                 raise ValueError(f"{META} is not as it was written")
             table = document["shards"]
-            samples = _open(path / "samples.arrow", schema.SAMPLES, len(table["start"]))
-            requests = _open(path / "requests.arrow", schema.REQUESTS, len(table["start"]))
+            number = len(table["start"])
+            files = {
+                "samples": _File(path / "samples.arrow", schema.SAMPLES, number, document["files"]["samples"]),
+                "requests": _File(path / "requests.arrow", schema.REQUESTS, number, document["files"]["requests"]),
+                "shots": _File(path / "shots.arrow", schema.SHOTS, 1, document["files"]["shots"]),
+            }
         except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
             raise _damaged(path, str(error)) from error
         numbers = {name: np.array(table[name], np.int64) for name in ("start", "stop", "num_requests", "cost")}
@@ -80,9 +84,7 @@ class PromptSet:
             num_samples=document["num_samples"],
             shots_digest=document["shots_digest"],
             shards=PromptShards(**numbers, digest=tuple(table["digest"])),
-            _checks=tuple(zip(table["samples_check"], table["requests_check"], strict=True)),
-            _samples=samples,
-            _requests=requests,
+            _files=files,
         )
 
     def samples(self, shard: int) -> pa.RecordBatch:
@@ -91,8 +93,7 @@ class PromptSet:
         Raises:
             RunError: when they are not those that were written.
         """
-        batch = self._batch(self._samples, shard)
-        return self._checked(batch, shard, batch_digest(batch), self._checks[shard][0])
+        return self._batch("samples", shard)
 
     def requests(self, shard: int) -> pa.RecordBatch:
         """The requests of a shard (schema.REQUESTS), without repeats.
@@ -100,8 +101,7 @@ class PromptSet:
         Raises:
             RunError: when they are not those that were written.
         """
-        batch = self._batch(self._requests, shard)
-        return self._checked(batch, shard, check_digest(body_digest(batch), batch), self._checks[shard][1])
+        return self._batch("requests", shard)
 
     def shots(self) -> pa.RecordBatch:
         """All examples (schema.SHOTS).
@@ -109,34 +109,47 @@ class PromptSet:
         Raises:
             RunError: when they are not those that were written.
         """
+        return self._batch("shots", 0)
+
+    def _batch(self, name: str, index: int) -> pa.RecordBatch:
+        if name != "shots" and not 0 <= index < len(self.shards):
+            raise IndexError(f"shard {index} of {len(self.shards)}")
         try:
-            batch = _open(self.path / "shots.arrow", schema.SHOTS, 1).get_batch(0)
+            return self._files[name].batch(index)
         except (OSError, ValueError, pa.ArrowException) as error:
-            raise _damaged(self.path, f"shots.arrow: {error}") from error
-        return self._checked(batch, None, batch_digest(batch), self.shots_digest)
-
-    def _batch(self, reader: Any, shard: int) -> pa.RecordBatch:
-        if not 0 <= shard < len(self.shards):
-            raise IndexError(f"shard {shard} of {len(self.shards)}")
-        try:
-            return reader.get_batch(shard)
-        except (OSError, ValueError, pa.ArrowException) as error:
-            raise _damaged(self.path, f"shard {shard}: {error}") from error
-
-    def _checked(self, batch: pa.RecordBatch, shard: int | None, found: str, written: str) -> pa.RecordBatch:
-        if found != written:
-            place = "the examples have" if shard is None else f"shard {shard} has"
-            raise _damaged(self.path, f"{place} the digest {found}, written was {written}")
-        return batch
+            raise _damaged(self.path, str(error)) from error
 
 
-def _open(path: Path, columns: pa.Schema, num_batches: int) -> Any:
-    reader = pa.ipc.open_file(pa.memory_map(str(path)))
-    if not reader.schema.equals(columns) or reader.num_record_batches != num_batches:
-        raise ValueError(
-            f"{path.name} has {reader.num_record_batches} record batches, expected {num_batches} with the columns of this version"
-        )
-    return reader
+class _File:
+    """One Arrow file of a set, mapped into memory; its bytes are checked once, when they are first asked for."""
+
+    def __init__(self, path: Path, columns: pa.Schema, num_batches: int, digest: str) -> None:
+        self._path = path
+        self._digest = digest
+        self._is_checked = False
+        self._reader = pa.ipc.open_file(pa.memory_map(str(path)))
+        if not self._reader.schema.equals(columns) or self._reader.num_record_batches != num_batches:
+            raise ValueError(
+                f"{path.name} has {self._reader.num_record_batches} record batches, expected {num_batches} with the columns of this version"
+            )
+
+    def batch(self, index: int) -> pa.RecordBatch:
+        """One record batch.
+
+        Raises:
+            ValueError: when the file is not as it was written.
+        """
+        if not self._is_checked:
+            if (found := file_digest(self._path)) != self._digest:
+                raise ValueError(f"{self._path.name} has the digest {found}, written was {self._digest}")
+            self._is_checked = True
+        return self._reader.get_batch(index)
+
+
+def file_digest(path: Path) -> str:
+    """Digest of the bytes of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:DIGEST_LENGTH]
 
 
 def _damaged(path: Path, found: str) -> RunError:

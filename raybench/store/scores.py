@@ -27,7 +27,7 @@ class ScoreWriter:
         make_folder(self._path.parent)
         with ExitStack() as stack:
             temp = stack.enter_context(staged(self._path, exclusive=False))
-            options = writer_options(self._schema, level=3)
+            options = writer_options(self._schema, is_final=True)
             self._writer = stack.enter_context(pq.ParquetWriter(temp, self._schema, **options))
             self._stack = stack.pop_all()
         return self
