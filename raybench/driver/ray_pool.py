@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import platform
 import secrets
@@ -230,6 +231,7 @@ def _connect(config: RayConfig) -> bool:
     """
     if "ray" in sys.modules and sys.modules["ray"].is_initialized():
         return False
+    logging.getLogger("ray").setLevel(logging.ERROR)  # it warns that it handles no signals in a thread; the driver does that itself
     quiet: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False, "configure_logging": False}
     if config.address is None:
         if not _has_token():

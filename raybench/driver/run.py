@@ -11,8 +11,8 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,11 @@ from raybench.core.errors import RunError
 from raybench.core.protocols import Pool
 from raybench.core.types import Results
 from raybench.driver.dispatch import Shape
-from raybench.driver.environment import describe_machine, has_local_gpus
+from raybench.driver.environment import describe_machine
 from raybench.driver.loop import Loop, Outcome, Watcher
 from raybench.driver.models import skips_broken
 from raybench.driver.paths import model_path, task_path
+from raybench.driver.place import open_place
 from raybench.driver.plan import Plan
 from raybench.driver.pool import LocalPool
 from raybench.driver.prepare import Prepared, prepare
@@ -96,15 +97,15 @@ def run(
     if new:
         set_aside(store.path)
     store.create()
-    with store.lock(started=time.time()), _pool_for(config, pool, tell) as place:
-        prepared = prepare(config, store, has_gpus=_has_gpus(place), tell=tell)
+    with store.lock(started=time.time()), open_place(config, pool, tell) as place:
+        prepared = prepare(config, store, has_gpus=place.has_gpus, tell=tell)
         plan = prepared.plan
-        shapes = _shapes(plan, place)
+        shapes = _shapes(plan, place.pool())
         resume_or_begin(store, config, prepared)
         for source in reuse:
             take_over(store, plan, RunDir.open(source))
         done = committed(store, plan)
-        outcome = _execute(config, store, prepared, place, shapes, done, watch)
+        outcome = _execute(config, store, prepared, place.pool(), shapes, done, watch)
         store.write_state(
             {
                 "failed_models": dict(outcome.failed_models),
@@ -149,46 +150,11 @@ def set_aside(path: Path) -> None:
         shutil.move(path, target)
 
 
-def wants_ray(config: RunConfig) -> bool:
-    """Whether the engines live on a Ray cluster: as configured; by default when there is an address or more than one engine is asked for."""
-    if config.pool != "auto":
-        return config.pool == "ray"
-    blocks = [
-        config.resources.engines,
-        *(m.resources.get("engines") for m in config.models),
-        *(t.resources.get("engines") for t in config.tasks),
-    ]
-    return config.ray.address is not None or any(isinstance(n, int) and n > 1 for n in blocks)
-
-
-@contextmanager
-def _pool_for(config: RunConfig, given: Pool | None, tell: Any) -> Iterator[Pool]:
-    if given is not None:
-        yield given
-        return
-    place: Pool
-    if wants_ray(config):
-        from raybench.driver.ray_pool import RayPool
-
-        tell(f"joining Ray at {config.ray.address}" if config.ray.address else "starting Ray on this machine")
-        place = RayPool(config.ray)
-    else:
-        place = LocalPool()
-    try:
-        yield place
-    finally:
-        place.close()
-
-
-def _has_gpus(place: Pool) -> bool:
-    return has_local_gpus() if isinstance(place, LocalPool) else place.capacity().get("GPU", 0.0) > 0
-
-
-def _shapes(plan: Plan, place: Pool) -> list[Shape]:
+def _shapes(plan: Plan, pool: Pool) -> list[Shape]:
     """What engines occupy in this place; in one process there is one engine, whatever it would take on a cluster."""
     for shape in plan.shapes:
-        place.check(shape.demand)
-    if isinstance(place, LocalPool):
+        pool.check(shape.demand)
+    if isinstance(pool, LocalPool):
         return [replace(shape, demand={"engine": 1.0}, max_engines=1) for shape in plan.shapes]
     return list(plan.shapes)
 
@@ -250,7 +216,7 @@ def take_over(store: RunDir, plan: Plan, other: RunDir) -> int:
 
 
 def _execute(
-    config: RunConfig, store: RunDir, prepared: Prepared, place: Pool, shapes: list[Shape], done: set[int], watch: WatcherFactory
+    config: RunConfig, store: RunDir, prepared: Prepared, pool: Pool, shapes: list[Shape], done: set[int], watch: WatcherFactory
 ) -> Outcome:
     plan = prepared.plan
     flag = StopFlag()
@@ -262,7 +228,7 @@ def _execute(
             plan,
             prepared.prompts,
             store,
-            place,
+            pool,
             shapes=shapes,
             done=done,
             max_attempts=config.max_attempts,

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from raybench.core.config import RunConfig
 from raybench.driver.environment import has_local_gpus
+from raybench.driver.place import wants_ray
 from raybench.driver.plan import Plan
 from raybench.driver.prepare import Prepared, prepare
-from raybench.driver.run import committed, output_of, wants_ray
+from raybench.driver.run import committed, output_of
 from raybench.store.run_dir import RunDir
 
 

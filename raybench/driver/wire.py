@@ -38,7 +38,8 @@ def unpack_answer(data: bytes) -> tuple[pa.RecordBatch, Measured]:
 
 
 def _message(batch: pa.RecordBatch) -> bytes:
-    return batch.serialize().to_pybytes()
+    message: bytes = batch.serialize().to_pybytes()
+    return message
 
 
 def _rows(message: bytes, columns: pa.Schema) -> pa.RecordBatch:
