@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 from hypothesis import strategies as st
 
+from raybench.core.outputs import Classification, Embedding, Spans, Tags
 from raybench.core.schema import REQUESTS
 from raybench.core.types import (
     ErrorCode,
@@ -25,7 +26,7 @@ from raybench.core.types import (
 )
 
 KINDS = st.sampled_from([Kind.GENERATE, Kind.LOGLIKELIHOOD, Kind.ROLLING])
-"""Request kinds that have a prediction schema."""
+"""Request kinds that the fake engine serves."""
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 """Unicode without halves of surrogate pairs: empty, right to left, control characters, beyond the basic plane."""
@@ -62,14 +63,32 @@ def samples(draw: st.DrawFn) -> Sample:
 def outputs(draw: st.DrawFn, kind: Kind) -> Output:
     """An answer to a request of `kind`."""
     if kind is Kind.GENERATE:
-        return Generation(text=draw(TEXTS))
+        return Generation(
+            text=draw(TEXTS),
+            reasoning=draw(st.none() | TEXTS),
+            turns=tuple(draw(st.lists(TEXTS, max_size=3))),
+            alternatives=tuple(draw(st.lists(TEXTS, max_size=2))),
+            token_logprobs=draw(st.none() | st.lists(LOGPROBS, max_size=4).map(tuple)),
+        )
+    if kind is Kind.CLASSIFY:
+        return Classification(logits=tuple(draw(st.lists(LOGPROBS, min_size=1, max_size=4))), label=draw(st.none() | TEXTS))
+    if kind is Kind.TAG:
+        return Tags(labels=tuple(draw(st.lists(TEXTS, max_size=4))))
+    if kind is Kind.EMBED:
+        return Embedding(vector=tuple(draw(st.lists(st.floats(-8, 8, width=32), max_size=4))))
+    if kind is Kind.SPAN:
+        found = draw(st.lists(st.tuples(TEXTS, COUNTS, COUNTS, LOGPROBS), max_size=3))
+        texts, starts, stops, scores = zip(*found, strict=True) if found else ((), (), (), ())
+        return Spans(texts=texts, starts=starts, stops=stops, scores=scores, null_score=draw(LOGPROBS))
     if kind is Kind.ROLLING:
-        return TextLikelihood(logprob=draw(LOGPROBS), num_tokens=draw(COUNTS))
+        kept = draw(st.none() | st.lists(LOGPROBS, max_size=4).map(tuple))
+        return TextLikelihood(logprob=draw(LOGPROBS), num_tokens=draw(COUNTS), token_logprobs=kept)
     n = draw(st.integers(1, 5))
     return Likelihoods(
         logprobs=tuple(draw(st.lists(LOGPROBS, min_size=n, max_size=n))),
         is_greedy=tuple(draw(st.lists(st.booleans(), min_size=n, max_size=n))),
         num_tokens=tuple(draw(st.lists(COUNTS, min_size=n, max_size=n))),
+        token_logprobs=draw(st.none() | st.lists(st.lists(LOGPROBS, max_size=3).map(tuple), min_size=n, max_size=n).map(tuple)),
     )
 
 
@@ -94,7 +113,7 @@ def predictions(draw: st.DrawFn, kind: Kind) -> Prediction:
 @st.composite
 def shards_of_predictions(draw: st.DrawFn) -> tuple[Kind, list[Prediction]]:
     """The rows of a shard, all of one kind."""
-    kind = draw(KINDS)
+    kind = draw(st.sampled_from(Kind))
     return kind, draw(st.lists(predictions(kind), max_size=6))
 
 
@@ -138,5 +157,9 @@ def request_tables(draw: st.DrawFn) -> pa.RecordBatch:
         [draw(TEXTS) for _ in range(n)],
         [draw(st.lists(TEXTS, max_size=3)) for _ in range(n)],
         [draw(st.booleans()) for _ in range(n)],
+        [draw(st.lists(TEXTS, max_size=2)) for _ in range(n)],
+        [draw(TEXTS) for _ in range(n)],
+        [draw(st.none() | TEXTS) for _ in range(n)],
+        [draw(st.none() | st.lists(TEXTS, max_size=3)) for _ in range(n)],
     ]
     return pa.record_batch([pa.array(c, f.type) for c, f in zip(columns, REQUESTS, strict=True)], schema=REQUESTS)

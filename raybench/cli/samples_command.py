@@ -9,7 +9,8 @@ from pathlib import Path
 
 import click
 
-from raybench.core.types import Generation, Likelihoods, Output, TextLikelihood
+from raybench.core.outputs import Classification, Embedding, Spans, Tags
+from raybench.core.types import Generation, Likelihoods, Output, Request, TextLikelihood
 from raybench.driver.inspect_rows import Inspected, Which, inspect_samples
 from raybench.report.plain import plain
 
@@ -62,12 +63,13 @@ def _as_text(item: Inspected, *, full: bool) -> str:
         name = f" ({request.request})" if request.request else ""
         repeat = f" #{request.repeat}" if len(item.requests) > 1 and not request.request else ""
         hidden = "" if full or not (request.shots or request.description) else f"[{len(request.shots)} examples before] "
-        text = request.context if full else request.prompt
-        lines.append(block(f"prompt{name}{repeat}", f"{hidden}{text}"))
+        text = request.context if full else f"{request.prompt}{request.delimiter}{request.prefix}" if request.prefix else request.prompt
+        pair = "" if request.pair is None else f"\n{request.pair}"
+        lines.append(block(f"prompt{name}{repeat}", f"{hidden}{text}{pair}"))
         if prediction.error_code is not None:
             lines.append(block("error", f"{prediction.error_code}: {prediction.error_message}"))
         else:
-            lines += _answer(prediction.output, request.continuations, item.sample.label)
+            lines += _answer(prediction.output, request, item.sample.label)
     if item.sample.targets:
         lines.append(block("target", " | ".join(item.sample.targets)))
     for row in item.scores:
@@ -77,17 +79,38 @@ def _as_text(item: Inspected, *, full: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _answer(output: Output | None, options: tuple[str, ...], label: int | None) -> list[str]:
+def _answer(output: Output | None, request: Request, label: int | None) -> list[str]:
+    options = request.continuations
     match output:
         case Generation():
-            return [block("answer", output.text)]
+            reasoning = [] if output.reasoning is None else [block("reasoning", output.reasoning)]
+            if not output.turns:
+                return [*reasoning, block("answer", output.text)]
+            questions = ["", *request.turns]
+            spoken = zip(questions, output.turns, strict=True)
+            said = [b for q, a in spoken for b in ([block("then", q)] if q else []) + [block("answer", a)]]
+            return [*said[:-1], *reasoning, said[-1]]
         case TextLikelihood():
             return [block("logprob", f"{output.logprob:.4f} over {output.num_tokens} tokens")]
+        case Likelihoods() if not options:
+            return [block("logprob", f"{output.logprobs[0]:.4f} over {output.num_tokens[0]} tokens")]
         case Likelihoods():
             best = max(range(len(options)), key=output.logprobs.__getitem__)
             marks = [("*" if i == best else " ") + ("=" if i == label else " ") for i in range(len(options))]
             rows = [f"{m} {lp:10.4f}  {option}" for m, lp, option in zip(marks, output.logprobs, options, strict=True)]
             return [block("options", "\n".join([*rows, "(* most likely, = right)"]))]
+        case Classification():
+            names = request.labels or ("value",) * len(output.logits)
+            marks = ["*" if name == output.label else " " for name in names]
+            rows = [f"{m} {x:10.4f}  {name}" for m, x, name in zip(marks, output.logits, names, strict=True)]
+            return [block("labels", "\n".join(rows))]
+        case Tags():
+            return [block("tags", " ".join(f"{word}/{label}" for word, label in zip(request.words or (), output.labels, strict=True)))]
+        case Spans():
+            found = zip(output.texts[:3], output.starts, output.scores, strict=False)
+            return [block("spans", "\n".join([*(f"{x:10.4f}  {a}: {t}" for t, a, x in found), f"{output.null_score:10.4f}  no answer"]))]
+        case Embedding():
+            return [block("vector", f"{len(output.vector)} numbers, the first {', '.join(f'{x:.4f}' for x in output.vector[:4])}")]
         case _:
             return []
 

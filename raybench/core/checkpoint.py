@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from raybench.core.errors import ConfigError
 from raybench.core.fingerprint import digest
+from raybench.core.types import Kind
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,79}")
 """A name that is safe as a file name everywhere."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Module:
+    """A plain PyTorch module: the function that makes it, and what its outputs mean."""
+
+    factory: str
+    """`package.module:function`; gives a torch.nn.Module."""
+    kinds: tuple[Kind, ...]
+    """What it can be asked."""
+    labels: tuple[str, ...] = ()
+    """Names of its logits, in order, for `classify` and `tag`; empty: a regression."""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    """Of the factory; JSON values."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,12 +43,24 @@ class Checkpoint:
     """Digest of the files, or `hub:<id>@<commit>`; empty until resolved."""
     tokenizer: str | None = None
     """Another folder or hub id to take the tokenizer from."""
+    adapter: str | None = None
+    """Folder of a LoRA adapter on the weights."""
+    architectures: tuple[str, ...] = ()
+    """Class names of its config.json, where the hub tells them of files that are not here yet."""
+    module: Module | None = None
+    """Set where the weights are those of a plain PyTorch module; `path` is then its state file."""
     chat_template: str | None = None
     """`auto` (the checkpoint's own), the text of a Jinja template, or None for plain prompts."""
     system_prompt: str | None = None
     """Put before the conversation; only with a chat template."""
     fewshot_as_multiturn: bool = True
     """Under a chat template, examples are turns of their own; otherwise they stand in one user message."""
+    chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    """Further variables of the chat template, such as `enable_thinking`; JSON values."""
+    think_end: str | None = None
+    """What ends a reasoning trace, such as `</think>`; what stands before it is split off the answer."""
+    label_map: Mapping[str, str] = field(default_factory=dict)
+    """The checkpoint's label name to the task's, where the names differ (LABEL_0)."""
     allow_pickle: bool = False
     """Consent to load pickled weights (`weights_only=True` all the same)."""
     trust_remote_code: bool = False

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from raybench.core.checkpoint import NAME
 from raybench.core.mistakes import Strict
+from raybench.core.types import Kind
 
 
 class ResourcesConfig(Strict):
@@ -49,25 +51,79 @@ class SamplingConfig(Strict):
     """Only tokens at least this likely relative to the most likely."""
     repetition_penalty: float | None = Field(None, gt=0)
     """Against tokens seen before."""
+    num_beams: int | None = Field(None, ge=1)
+    """Hypotheses of beam search; only encoder-decoders."""
+    length_penalty: float | None = None
+    """Beams: power of the length that divides a hypothesis's log-probability."""
+    early_stopping: bool | None = None
+    """Beams: stop at as many finished hypotheses as beams."""
+    num_return_sequences: int | None = Field(None, ge=1)
+    """Beams: the best n are kept."""
+    no_repeat_ngram_size: int | None = Field(None, ge=0)
+    """No n tokens in a row come twice in an answer; only encoder-decoders."""
+
+
+class ModuleConfig(Strict):
+    """A plain PyTorch module: see `checkpoint` of a model."""
+
+    factory: str
+    """package.module:function, which gives a torch.nn.Module. Its forward(input_ids, attention_mask) gives logits; see docs in engines/pytorch_module.py."""
+    kinds: tuple[Kind, ...] = Field(min_length=1)
+    """What it can be asked: generate, loglikelihood and rolling (next-token logits), fill (masked-token logits), classify, tag, embed."""
+    labels: tuple[str, ...] = ()
+    """Names of its logits, in order, for classify and tag; empty: a regression."""
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    """Keyword arguments of the factory."""
+
+    @field_validator("factory")
+    @classmethod
+    def _importable(cls, value: str) -> str:
+        module, colon, name = value.partition(":")
+        if not colon or not name.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
+            raise ValueError("expected package.module:function")
+        return value
+
+    @field_validator("kinds")
+    @classmethod
+    def _one_meaning(cls, value: tuple[Kind, ...]) -> tuple[Kind, ...]:
+        left_to_right = {Kind.GENERATE, Kind.LOGLIKELIHOOD, Kind.ROLLING}
+        if Kind.SPAN in value:
+            raise ValueError(
+                "a plain module is not asked for spans; expected generate, loglikelihood, rolling, fill, classify, tag or embed"
+            )
+        if not (set(value) <= left_to_right or len(value) == 1):
+            raise ValueError("its logits mean one thing: generate, loglikelihood and rolling go together, any other kind stands alone")
+        return value
 
 
 class ModelConfig(Strict):
     """One checkpoint, several revisions of a hub id, or a glob of checkpoint folders."""
 
     checkpoint: str = ""
-    """Hub id (with @revision), folder, glob, GGUF file or package://module/file; empty only for the fake engine."""
+    """Hub id (with @revision), folder, glob, GGUF file or package://module/file; empty only for the fake engine. For a plain PyTorch module:
+    {factory: package.module:function, state: weights.pt or .safetensors, tokenizer: folder, kinds: [...]}, with `labels` and `arguments`."""
+    module: ModuleConfig | None = None
+    """Set from such a `checkpoint`, which is then the state file."""
     name: str | None = None
     """Name in tables; None: made from the checkpoint."""
     revisions: tuple[str, ...] = ()
     """Revisions of a hub id; each becomes a model of its own."""
     tokenizer: str | None = None
     """Where to take the tokenizer from, if not from the checkpoint."""
+    adapter: str | None = Field(None, min_length=1)
+    """Folder of a LoRA adapter on this checkpoint; needs the package peft, and the pytorch engine."""
     chat_template: str = "none"
     """none: plain prompts; auto: the checkpoint's own template; otherwise a file with a Jinja template."""
     system_prompt: str | None = None
     """System message; needs a chat template."""
     fewshot_as_multiturn: bool = True
     """Under a chat template, examples are turns of their own; otherwise one user message."""
+    chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
+    """Further variables of the chat template, such as {enable_thinking: false}; needs a chat template."""
+    think_end: str | None = Field(None, min_length=1)
+    """What ends a reasoning trace, such as </think>; what stands before it is split off the answer, and stop strings count only after it."""
+    label_map: dict[str, str] = Field(default_factory=dict)
+    """The checkpoint's label name to the task's, such as {LABEL_0: negative, LABEL_1: positive}; names that are equal need none."""
     engine: dict[str, Any] = Field(default_factory=dict)
     """Overrides of the run's engine block; another `kind` replaces the block."""
     resources: dict[str, Any] = Field(default_factory=dict)
@@ -80,6 +136,18 @@ class ModelConfig(Strict):
     """Consent to load pickled weights of this checkpoint."""
     trust_remote_code: bool = False
     """Consent to run Python code of this checkpoint."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain_module(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or not isinstance(value.get("checkpoint"), dict):
+            return value
+        parts = dict(value["checkpoint"])
+        missing = [name for name in ("factory", "state", "tokenizer", "kinds") if name not in parts]
+        if missing:
+            raise ValueError(f"checkpoint of a plain module: missing {', '.join(missing)}")
+        rest = {k: v for k, v in value.items() if k != "checkpoint"}
+        return {**rest, "checkpoint": parts.pop("state"), "tokenizer": parts.pop("tokenizer"), "module": parts}
 
 
 class SourceConfig(Strict):
@@ -133,6 +201,8 @@ class TaskConfig(Strict):
     """Samples of one shard; part of the identity of a result."""
     metrics: tuple[str, ...] | None = None
     """Metric names, package.module:METRIC; None: what the task says."""
+    keep_tokens: bool | None = None
+    """Whether the log-probability of every token is kept with the answers; None: what the run says."""
     sampling: SamplingConfig = SamplingConfig()
     """Overrides of the task's sampling."""
     engine: dict[str, Any] = Field(default_factory=dict)
@@ -144,14 +214,18 @@ class TaskConfig(Strict):
     """Declares a task here: its rows."""
     fewshot_source: SourceConfig | None = None
     """Where examples come from; None: the rows themselves, never the sample in question."""
-    kind: Literal["generate", "loglikelihood", "rolling"] | None = None
+    kind: Literal["generate", "loglikelihood", "rolling", "fill"] | None = None
     """Of a declared task."""
     prompt: str | None = None
-    """Jinja template of the question; for `rolling`, of the text."""
+    """Jinja template of the question; for `rolling`, of the text; for `fill`, of the text with [MASK] at the place of a choice."""
     choices: list[str] | str | None = None
     """Options: a list of templates, or one expression that gives a list, such as '{{ choices }}'."""
     target: str | None = None
     """Template of the right answer: its text, or the index of the right option."""
+    turns: list[str] | str | None = None
+    """Of a declared generation: further user turns, each asked after the model's answer to the one before; templates, or one expression that gives a list."""
+    prefix: str | None = None
+    """Template of the beginning of the answer, which the model continues; not for `rolling`."""
     description: str = ""
     """Text before the examples."""
     extract: str | dict[str, str] | None = None
@@ -163,7 +237,7 @@ class TaskConfig(Strict):
 
     @model_validator(mode="after")
     def _declared_or_named(self) -> TaskConfig:
-        declared = {"kind", "prompt", "choices", "target", "extract", "fewshot_source", "sample_id", "cluster"}
+        declared = {"kind", "prompt", "choices", "target", "turns", "prefix", "extract", "fewshot_source", "sample_id", "cluster"}
         given = sorted(name for name in declared if getattr(self, name) is not None)
         if self.source is None and given:
             raise ValueError(
@@ -173,7 +247,7 @@ class TaskConfig(Strict):
             missing = [n for n in ("kind", "prompt") if getattr(self, n) is None]
             if self.kind == "loglikelihood" and self.choices is None:
                 missing.append("choices")
-            if self.kind in ("generate", "loglikelihood") and self.target is None:
+            if (self.kind in ("generate", "loglikelihood") or (self.kind == "fill" and self.choices is not None)) and self.target is None:
                 missing.append("target")
             if missing:
                 raise ValueError(f"a task with `source` also needs: {', '.join(missing)}")
@@ -189,6 +263,8 @@ class RayConfig(Strict):
     """host:port of a running cluster; None: one is started on this machine and stopped at the end."""
     auth: Literal["token", "none"] = "token"
     """none: consent to join a cluster on the network without a token."""
+    autoscaling: bool = False
+    """The cluster grows: ask for `resources.engines` engines, a number, although no node has room for them yet; an autoscaler takes that as demand."""
     start_timeout_s: float = Field(1800.0, gt=0)
     """Longest time for an engine to become ready."""
 
@@ -228,8 +304,13 @@ class RunConfig(Strict):
     """Times a shard is tried before the run gives it up."""
     stall_timeout_s: float = Field(900.0, gt=0)
     """Seconds without progress after which an engine is replaced."""
+    keep_tokens: bool = False
+    """Whether the log-probability of every token is kept with the answers; runs become larger."""
     bootstrap: int = Field(10_000, ge=0)
     """Draws of the bootstrap; 0: none."""
+    on_finish: tuple[str, ...] = ()
+    """Command that is run at the end, however the run ended: words, or one string that is split into words; no shell reads it. {path}, {exit_code}
+    and {summary} in a word are replaced. It stands in the manifest: a secret belongs into a script that it calls."""
 
     @field_validator("name")
     @classmethod
@@ -237,6 +318,19 @@ class RunConfig(Strict):
         if not NAME.fullmatch(value):
             raise ValueError("expected letters, digits, '.', '_', '-', not beginning with '.' or '-', at most 80")
         return value
+
+    @field_validator("on_finish", mode="before")
+    @classmethod
+    def _as_words(cls, value: Any) -> Any:
+        return shlex.split(value) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _grows_to_a_number(self) -> RunConfig:
+        if self.ray.autoscaling and (self.ray.address is None or self.pool == "local"):
+            raise ValueError("ray.autoscaling: only for a cluster that is joined (ray.address, or --address)")
+        if self.ray.autoscaling and self.resources.engines == "auto":
+            raise ValueError("ray.autoscaling: set resources.engines to a number; without one a cluster would grow to its limit")
+        return self
 
     @field_validator("models", mode="before")
     @classmethod

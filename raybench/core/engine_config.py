@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from raybench.core.errors import ConfigError
 from raybench.core.mistakes import Strict, mistakes_of, suggest
@@ -19,7 +19,7 @@ class EngineConfig(Strict):
     """Fields that change how long an answer takes or whether it comes, never what it is."""
 
     kind: str = "pytorch"
-    """Engine: fake, pytorch, or package.module:Class."""
+    """Engine: fake, pytorch, vllm, or package.module:Class."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Number format of weights and activations; auto: float32 on a CPU, bfloat16 on a GPU."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
@@ -30,8 +30,13 @@ class EngineConfig(Strict):
     """Context in tokens; None: what the checkpoint's configuration says."""
     batch_tokens: int = Field(8192, ge=1)
     """Most padded tokens in one forward pass; batches are formed inside a shard only."""
-    overlong: Literal["error", "truncate_left", "fewer_shots"] = "error"
-    """What happens to a prompt that does not fit: an error row, cut on the left, or examples dropped from the front."""
+    overlong: Literal["error", "truncate_left", "truncate_right", "fewer_shots"] = "error"
+    """What happens to a prompt that does not fit: an error row, cut on the left, cut on the right (heads only), or examples dropped from the front."""
+
+    @property
+    def num_devices(self) -> int:
+        """GPUs that one engine uses, where it uses any."""
+        return 1
 
 
 class Fault(Strict):
@@ -72,11 +77,27 @@ class FakeConfig(EngineConfig):
 
 
 class PytorchConfig(EngineConfig):
-    """Any decoder of transformers, run by PyTorch."""
+    """Any decoder, encoder-decoder or encoder with a head of transformers, and plain modules, run by PyTorch."""
 
     kind: Literal["pytorch"] = "pytorch"
-    attn_implementation: Literal["sdpa", "eager"] = "sdpa"
-    """Attention kernel."""
+    attn_implementation: Literal["auto", "sdpa", "eager", "flash_attention_2", "flash_attention_3"] = "auto"
+    """Attention kernel; auto: sdpa where the architecture has it, otherwise eager."""
+    device_map: Literal["auto", "balanced", "balanced_low_0", "sequential"] | None = None
+    """How the layers are spread over the GPUs of one engine (resources.gpus_per_engine); None: all on one device."""
+    quantization: Literal["bnb-8bit", "bnb-4bit"] | None = None
+    """Weights are quantized while loading, by bitsandbytes; a checkpoint that is quantized already needs no option."""
+    compile: bool = False
+    """Whether the forward pass goes through torch.compile: slow to start, and of use in long runs on a GPU."""
+    doc_stride: int = Field(128, ge=0)
+    """For `span`: tokens of a passage that neighbouring windows share."""
+    max_answer_tokens: int = Field(30, ge=1)
+    """For `span`: longest answer."""
+    n_best: int = Field(20, ge=1)
+    """For `span`: places that are kept."""
+    pooling: Literal["mean", "cls", "last"] = "mean"
+    """For `embed`: over all tokens, the first, or the last one."""
+    normalize: bool = True
+    """For `embed`: whether vectors get the length 1."""
 
 
 class CustomConfig(EngineConfig):
@@ -85,7 +106,63 @@ class CustomConfig(EngineConfig):
     model_config = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True)
 
 
-ENGINES: dict[str, type[EngineConfig]] = {"fake": FakeConfig, "pytorch": PytorchConfig}
+class VllmConfig(CustomConfig):
+    """vLLM, in a process of its own. Further keys are vLLM's own options (fields of its EngineArgs), checked against the installed version."""
+
+    measured_only: ClassVar[frozenset[str]] = frozenset({"swap"})
+
+    kind: Literal["vllm"] = "vllm"
+    tensor_parallel_size: int = Field(1, ge=1)
+    """GPUs that share every layer; all of one engine, on one machine."""
+    pipeline_parallel_size: int = Field(1, ge=1)
+    """Groups of GPUs that share the layers among them."""
+    deterministic: bool = False
+    """Equal rows whenever and wherever a shard runs on a kind of device: one shard at a time, in order, without what is cached of others."""
+    swap: Literal["auto", "always-restart"] = "auto"
+    """Between checkpoints of one architecture: new weights into the live engine where that is proved right, or always a new engine."""
+
+    @property
+    def num_devices(self) -> int:
+        return self.tensor_parallel_size * self.pipeline_parallel_size
+
+    @model_validator(mode="after")
+    def _no_foreign_option(self) -> VllmConfig:
+        for name in self.model_extra or {}:
+            if name in VLLM_INSTEAD:
+                raise ValueError(f"{name} is set by raybench: {VLLM_INSTEAD[name]}")
+            if name.startswith("data_parallel"):
+                raise ValueError(f"{name} is set by raybench: data parallel is several engines, resources.engines")
+        if self.device == "mps":
+            raise ValueError("vLLM runs on cuda or cpu; found device mps")
+        if self.overlong == "truncate_right":
+            raise ValueError("overlong: truncate_right is for heads; expected error, truncate_left or fewer_shots")
+        return self
+
+
+VLLM_INSTEAD: dict[str, str] = {
+    "model": "the checkpoint of the model",
+    "tokenizer": "`tokenizer` of the model",
+    "revision": "`checkpoint: name@revision` or `revisions` of the model",
+    "tokenizer_revision": "the tokenizer comes from a folder",
+    "trust_remote_code": "consent is given by `trust_remote_code` of the model",
+    "max_model_len": "use engine.max_length",
+    "max_num_batched_tokens": "use engine.batch_tokens",
+    "max_logprobs": "as many as scoring needs",
+    "seed": "every request has its own; use the run's seed",
+    "generation_config": "nothing of the checkpoint's generation_config reaches an answer; use `sampling`",
+    "override_generation_config": "use `sampling`",
+    "logprobs_mode": "log-probabilities are the model's own, in float32",
+    "skip_tokenizer_init": "prompts are tokenized by raybench",
+    "disable_log_stats": "raybench measures by itself",
+    "worker_extension_cls": "raybench looks into the worker to verify swapped weights",
+    "distributed_executor_backend": "one engine is one actor on one machine, with vLLM's own processes",
+    "runner": "it follows from the request kind",
+    "convert": "it follows from the request kind",
+    "enable_lora": "adapters are part of the model",
+}
+"""Options of vLLM that raybench sets itself, and what to use instead."""
+
+ENGINES: dict[str, type[EngineConfig]] = {"fake": FakeConfig, "pytorch": PytorchConfig, "vllm": VllmConfig}
 
 
 def engine_config(block: Mapping[str, Any]) -> EngineConfig:

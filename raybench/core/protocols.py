@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -29,7 +29,10 @@ class Engine(Protocol):
     """`exact`: a shard's rows are a pure function of model and shard; `measured`: only within a noise floor."""
 
     def run(self, requests: Sequence[Request]) -> list[Prediction]:
-        """Answer the requests of one shard, 1:1 and in order. A request at fault gets an error row, it does not raise."""
+        """Answer the requests of one shard, 1:1 and in order. A request at fault gets an error row, it does not raise.
+
+        Where something about the shard should be on record, the list is `Answers`.
+        """
 
     def load(self, checkpoint: Checkpoint) -> bool:
         """Swap the weights of another checkpoint of the same architecture in; False where it cannot (a new engine is made)."""
@@ -39,6 +42,31 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Free memory and processes. Called once."""
+
+
+class Answers(list[Prediction]):
+    """The predictions of a shard, with what should be on record about how they came about."""
+
+    def __init__(
+        self,
+        predictions: Iterable[Prediction],
+        *,
+        batch_tokens: int | None = None,
+        is_budget_halved: bool = False,
+        notices: Sequence[str] = (),
+    ) -> None:
+        """Take the predictions.
+
+        Args:
+            predictions: Of the shard, in order.
+            batch_tokens: Token budget of a forward pass that they were computed with; None where the engine has none.
+            is_budget_halved: Whether memory ran out, and the shard was computed with a smaller budget than the configured one.
+            notices: What the user should hear about once, a sentence each.
+        """
+        super().__init__(predictions)
+        self.batch_tokens = batch_tokens
+        self.is_budget_halved = is_budget_halved
+        self.notices = tuple(notices)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +148,12 @@ class Measured:
     pid: int
     num_prompt_tokens: int
     num_output_tokens: int
+    batch_tokens: int | None = None
+    """Token budget of a forward pass in the end; None where the engine has none."""
+    is_budget_halved: bool = False
+    """Whether memory ran out and the budget was lowered for this shard."""
+    notices: tuple[str, ...] = ()
+    """What the engine has to say to the user; the same ones with every shard."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +171,7 @@ class Started:
     node: str
     pid: int
     loaded: str
-    """How the checkpoint came in: `fresh` or `swap`."""
+    """How the checkpoint came in: `fresh` or `swap`; `fresh: reason` where a swap was tried and did not count."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

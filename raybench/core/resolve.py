@@ -22,7 +22,7 @@ def resources_for(run: RunConfig, model: ModelConfig, task: TaskConfig, *, has_g
         return merged
     engine = engine_config(merge(run.engine, model.engine, task.engine))
     wants_gpu = has_gpus and engine.kind != "fake" and engine.device in ("auto", "cuda")
-    return merged.model_copy(update={"gpus_per_engine": 1.0 if wants_gpu else 0.0})
+    return merged.model_copy(update={"gpus_per_engine": float(engine.num_devices) if wants_gpu else 0.0})
 
 
 def engine_for(run: RunConfig, model: ModelConfig, task: TaskConfig, resources: ResourcesConfig) -> EngineConfig:
@@ -38,6 +38,11 @@ def engine_for(run: RunConfig, model: ModelConfig, task: TaskConfig, resources: 
         raise ConfigError(f"engine.device is cuda, but resources.gpus_per_engine is {gpus:g}. Set it to 1, or the device to cpu.")
     if device != "cuda" and gpus and merged.kind != "fake":
         raise ConfigError(f"engine.device is {device}, but resources.gpus_per_engine is {gpus:g}: a GPU would be reserved and not used.")
+    if device == "cuda" and merged.num_devices > 1 and gpus != merged.num_devices:
+        raise ConfigError(
+            f"resources.gpus_per_engine is {gpus:g}, but the engine block asks for {merged.num_devices} GPUs (tensor_parallel_size x "
+            f"pipeline_parallel_size). Set it to {merged.num_devices}, or leave it out."
+        )
     dtype = merged.dtype if merged.dtype != "auto" else ("bfloat16" if device == "cuda" else "float32")
     return merged.model_copy(update={"device": device, "dtype": dtype})
 

@@ -7,24 +7,15 @@ attempt) live in the telemetry table and are never hashed.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import repeat as always
 from typing import Any
 
 import pyarrow as pa
 
-from raybench.core.errors import DataError, InternalError
-from raybench.core.types import (
-    ErrorCode,
-    FinishReason,
-    Generation,
-    Kind,
-    Likelihoods,
-    Output,
-    Prediction,
-    Sample,
-    TextLikelihood,
-)
+from raybench.core.errors import DataError
+from raybench.core.outputs import Classification, Embedding, Spans, Tags
+from raybench.core.types import ErrorCode, FinishReason, Generation, Kind, Likelihoods, Output, Prediction, Sample, TextLikelihood
 
 VERSION = 1
 """Of the run directory's tables; a reader refuses a higher one."""
@@ -51,6 +42,10 @@ REQUESTS = pa.schema(
         pa.field("prompt", pa.string(), nullable=False),
         pa.field("continuations", pa.list_(pa.string()), nullable=False),
         pa.field("is_bare", pa.bool_(), nullable=False),  # neither description nor chat template: `uncond`
+        pa.field("turns", pa.list_(pa.string()), nullable=False),
+        pa.field("prefix", pa.string(), nullable=False),
+        pa.field("pair", pa.string()),  # second text of `classify`, passage of `span`
+        pa.field("words", pa.list_(pa.string())),  # of `tag`
     ]
 )
 
@@ -67,15 +62,50 @@ _KEY = [
 ]
 
 OUTPUTS: dict[Kind, pa.StructType] = {
-    Kind.GENERATE: pa.struct([pa.field("text", pa.string())]),
+    Kind.GENERATE: pa.struct(
+        [
+            pa.field("text", pa.string()),
+            pa.field("reasoning", pa.string()),
+            pa.field("turns", pa.list_(pa.string())),  # empty where there was one turn only
+            pa.field("alternatives", pa.list_(pa.string())),  # empty but for beams
+            pa.field("token_logprobs", pa.list_(pa.float64())),
+        ]
+    ),
     Kind.LOGLIKELIHOOD: pa.struct(
         [
             pa.field("logprobs", pa.list_(pa.float64())),
             pa.field("is_greedy", pa.list_(pa.bool_())),
             pa.field("num_tokens", pa.list_(pa.int32())),
+            pa.field("token_logprobs", pa.list_(pa.list_(pa.float64()))),
         ]
     ),
-    Kind.ROLLING: pa.struct([pa.field("logprob", pa.float64()), pa.field("num_tokens", pa.int32())]),
+    Kind.ROLLING: pa.struct(
+        [
+            pa.field("logprob", pa.float64()),
+            pa.field("num_tokens", pa.int32()),
+            pa.field("token_logprobs", pa.list_(pa.float64())),
+        ]
+    ),
+    Kind.CLASSIFY: pa.struct([pa.field("logits", pa.list_(pa.float64())), pa.field("label", pa.string())]),
+    Kind.TAG: pa.struct([pa.field("labels", pa.list_(pa.string()))]),
+    Kind.SPAN: pa.struct(
+        [
+            pa.field("texts", pa.list_(pa.string())),
+            pa.field("starts", pa.list_(pa.int32())),
+            pa.field("stops", pa.list_(pa.int32())),
+            pa.field("scores", pa.list_(pa.float64())),
+            pa.field("null_score", pa.float64()),
+        ]
+    ),
+    Kind.FILL: pa.struct(
+        [
+            pa.field("logprobs", pa.list_(pa.float64())),
+            pa.field("is_greedy", pa.list_(pa.bool_())),
+            pa.field("num_tokens", pa.list_(pa.int32())),
+            pa.field("token_logprobs", pa.list_(pa.list_(pa.float64()))),
+        ]
+    ),
+    Kind.EMBED: pa.struct([pa.field("vector", pa.list_(pa.float32()))]),
 }
 """One typed struct a request kind; a shard has one kind."""
 
@@ -98,8 +128,6 @@ TELEMETRY = pa.schema(
 
 def predictions_schema(kind: Kind) -> pa.Schema:
     """Content columns of a shard of `kind`."""
-    if kind not in OUTPUTS:
-        raise InternalError(f"there is no prediction schema for the request kind '{kind}'.")
     return pa.schema([*_KEY, pa.field("output", OUTPUTS[kind])], metadata={"raybench.kind": kind.value, "raybench.schema": str(VERSION)})
 
 
@@ -140,11 +168,15 @@ def _surrogate_message(predictions: Sequence[Prediction]) -> str:
     for p in predictions:
         try:
             repr((p.sample_id, p.output, p.error_message)).encode()
-            for text in (p.sample_id, p.error_message or "", getattr(p.output, "text", "")):
+            for text in (p.sample_id, p.error_message or "", *_texts(p.output)):
                 text.encode()
         except UnicodeEncodeError as error:
             return f"sample '{p.sample_id!r}': the text has a lone surrogate at character {error.start} and is no Unicode text."
     return "a text has a lone surrogate and is no Unicode text."
+
+
+def _texts(output: Output | None) -> tuple[str, ...]:
+    return (output.text, output.reasoning or "", *output.turns, *output.alternatives) if isinstance(output, Generation) else ()
 
 
 def from_batch(batch: pa.RecordBatch, kind: Kind) -> list[Prediction]:
@@ -180,13 +212,34 @@ def _outputs_from_array(array: pa.StructArray, kind: Kind) -> Iterator[Output | 
     for valid, *values in zip(present, *children, strict=True):
         if not valid:
             yield None
-        elif kind is Kind.GENERATE:
-            yield Generation(text=values[0])
-        elif kind is Kind.LOGLIKELIHOOD:
-            yield Likelihoods(logprobs=tuple(values[0]), is_greedy=tuple(values[1]), num_tokens=tuple(values[2]))
+            continue
+        if kind in _HEADS:
+            yield _HEADS[kind](values)
+            continue
+        tokens = values[-1]
+        if kind is Kind.GENERATE:
+            kept = None if tokens is None else tuple(tokens)
+            yield Generation(
+                text=values[0], reasoning=values[1], turns=tuple(values[2]), alternatives=tuple(values[3]), token_logprobs=kept
+            )
+        elif kind in (Kind.LOGLIKELIHOOD, Kind.FILL):
+            yield Likelihoods(
+                logprobs=tuple(values[0]),
+                is_greedy=tuple(values[1]),
+                num_tokens=tuple(values[2]),
+                token_logprobs=None if tokens is None else tuple(map(tuple, tokens)),
+            )
         else:
-            yield TextLikelihood(logprob=values[0], num_tokens=values[1])
+            yield TextLikelihood(logprob=values[0], num_tokens=values[1], token_logprobs=None if tokens is None else tuple(tokens))
 
+
+_HEADS: dict[Kind, Callable[[Sequence[Any]], Output]] = {
+    Kind.CLASSIFY: lambda v: Classification(logits=tuple(v[0]), label=v[1]),
+    Kind.TAG: lambda v: Tags(labels=tuple(v[0])),
+    Kind.SPAN: lambda v: Spans(texts=tuple(v[0]), starts=tuple(v[1]), stops=tuple(v[2]), scores=tuple(v[3]), null_score=v[4]),
+    Kind.EMBED: lambda v: Embedding(vector=tuple(v[0])),
+}
+"""Children of an output struct, in its order, to the output of the kind."""
 
 _FIELDS_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 

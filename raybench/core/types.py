@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from raybench.core.outputs import Classification, Embedding, Spans, Tags
+
 
 class Kind(StrEnum):
     """What an engine is asked for; an engine declares the kinds it serves."""
@@ -88,6 +90,23 @@ class Prompt:
     """What stands behind the delimiter when the sample is an example; never sent with a question."""
     continuations: tuple[str, ...] = ()
     """Options of a likelihood request, without the delimiter."""
+    contexts: tuple[str, ...] = ()
+    """Where the options differ in the question and not in what follows it (WinoGrande): one question an option in place of `text`, and one continuation."""
+    turns: tuple[str, ...] = ()
+    """Further user turns of a generation, each asked after the model's own answer to the one before."""
+    prefix: str = ""
+    """Beginning of the (first) answer, which the model continues; an example shows it before its answer."""
+    pair: str | None = None
+    """The second text: of a sentence pair for `classify`, the passage for `span`."""
+    words: tuple[str, ...] | None = None
+    """The words that `tag` labels."""
+
+
+OPTION = "option-"
+"""Begins the names of the requests of a sample whose options are questions: `option-0`, `option-1`, ... (`Prompt.contexts`)."""
+
+MASK = "[MASK]"
+"""Stands in the prompt of `fill` for the place to be filled; engines put their own mask token there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +147,16 @@ class Sampling:
     """Only tokens at least this likely, relative to the most likely one."""
     repetition_penalty: float = 1.0
     """Divides positive and multiplies negative logits of tokens seen before (Keskar et al. 2019)."""
+    num_beams: int = 1
+    """Hypotheses of beam search; 1 is none. The fields below that begin with "Beams" are for more than one."""
+    length_penalty: float = 1.0
+    """Beams: their summed log-probability is divided by the length to this power; above 0 favours long answers."""
+    early_stopping: bool = False
+    """Beams: stop when there are as many finished hypotheses as beams, not when no better one can come."""
+    num_return_sequences: int = 1
+    """Beams: the best n hypotheses are kept; see `Generation.alternatives`."""
+    no_repeat_ngram_size: int = 0
+    """No n tokens in a row come twice in an answer; 0: they may."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +166,7 @@ class Request:
     sample_id: str
     kind: Kind
     request: str = ""
-    """A short name where a sample has several requests (`uncond`), otherwise empty."""
+    """A short name where a sample has several requests (`uncond`, `option-0`), otherwise empty."""
     repeat: int = 0
     """0 to n-1 where a sample is asked n times."""
     description: str = ""
@@ -152,16 +181,40 @@ class Request:
     """Between examples."""
     continuations: tuple[str, ...] = ()
     """Options of a likelihood request, without the delimiter."""
+    turns: tuple[str, ...] = ()
+    """Further user turns, each asked after the model's own answer to the one before; only for `generate`."""
+    prefix: str = ""
+    """Beginning of the (first) answer, which the model continues; under a chat template the continued last assistant message."""
+    pair: str | None = None
+    """The second text of `classify`; the passage of `span`."""
+    words: tuple[str, ...] | None = None
+    """The words of `tag`."""
+    labels: tuple[str, ...] = ()
+    """The task's label names, in the order of its logits; empty: a regression (`classify`), the checkpoint's own names (`tag`)."""
     sampling: Sampling | None = None
     """Only for `generate`."""
+    keep_tokens: bool = False
+    """Whether the answer carries the log-probability of every token."""
     seed: int | None = None
     """Of this request alone: hash of run seed, task, sample id and repeat. Only where something is drawn."""
 
     @property
     def context(self) -> str:
-        """The whole prompt as plain text, without a chat template."""
+        """The whole prompt of the first turn as plain text, without a chat template."""
+        if self.prefix:
+            return self._prefixed_context
         shots = "".join(f"{s.question}{self.delimiter}{s.answer}{self.separator}" for s in self.shots)
         return f"{self.description}{shots}{self.prompt}"
+
+    @property
+    def _prefixed_context(self) -> str:
+        """With a prefix, white space takes the place of the delimiter (lm_eval 0.4.13 api/task.py, build_qa_turn)."""
+        shots = "".join(f"{s.question}{self.gap(s.question, s.answer)}{s.answer}{self.separator}" for s in self.shots)
+        return f"{self.description}{shots}{self.prompt}{self.gap(self.prompt, self.prefix)}{self.prefix}"
+
+    def gap(self, question: str, answer: str) -> str:
+        """What stands between a question and the beginning of an answer: the delimiter, unless there is white space."""
+        return "" if not question or question[-1].isspace() or answer[:1].isspace() else self.delimiter
 
     @property
     def key(self) -> tuple[str, str, int]:
@@ -179,8 +232,12 @@ class Asking:
     delimiter: str = " "
     separator: str = "\n\n"
     sampling: Sampling | None = None
+    labels: tuple[str, ...] = ()
+    """Label names of `classify` and `tag`; the checkpoint's are mapped onto them."""
     num_repeats: int = 1
     """Times that every sample is asked."""
+    keep_tokens: bool = False
+    """Whether answers carry the log-probability of every token."""
     seed: int = 0
     """Of the run; requests derive theirs from it."""
 
@@ -190,7 +247,15 @@ class Generation:
     """Answer to `generate`."""
 
     text: str
-    """The new text, cut before the first stop string, without special tokens."""
+    """The new text, cut before the first stop string, without special tokens, prefix and reasoning; with further turns the last answer."""
+    reasoning: str | None = None
+    """The trace before the answer (of the last turn), where the checkpoint's `think_end` came; otherwise None."""
+    turns: tuple[str, ...] = ()
+    """Where there were further turns: the answers to all turns, in order."""
+    alternatives: tuple[str, ...] = ()
+    """The further hypotheses of a beam search with `num_return_sequences`, best first; `text` is the first."""
+    token_logprobs: tuple[float, ...] | None = None
+    """Of every generated token (of all turns, in order), end token, reasoning and cut text included; under the model, before the sampling changed it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,6 +268,8 @@ class Likelihoods:
     """Whether every token was the most probable one."""
     num_tokens: tuple[int, ...]
     """Tokens of the continuation."""
+    token_logprobs: tuple[tuple[float, ...], ...] | None = None
+    """Of each token of each continuation, where they are kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,9 +280,12 @@ class TextLikelihood:
     """Sum over all tokens of the text."""
     num_tokens: int
     """Tokens that were scored."""
+    token_logprobs: tuple[float, ...] | None = None
+    """Of each token of the text, in order, where they are kept."""
 
 
-Output = Generation | Likelihoods | TextLikelihood
+Output = Generation | Likelihoods | TextLikelihood | Classification | Tags | Spans | Embedding
+"""`fill` is answered by Likelihoods: one entry a candidate, or one for the whole text (its pseudo-log-likelihood)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

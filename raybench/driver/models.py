@@ -8,15 +8,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from raybench.core.checkpoint import Checkpoint, split_revision
+from raybench.core.checkpoint import Checkpoint, Module, split_revision
 from raybench.core.config import ModelConfig, RunConfig
 from raybench.core.engine_config import engine_config, merge
 from raybench.core.errors import CheckpointError, ConfigError
 from raybench.core.fingerprint import digest
 from raybench.driver.plan import PlannedModel, name_models
+from raybench.engines.adapter import check_adapter
 from raybench.engines.gguf import check_gguf, converted_before
 from raybench.engines.loading import check_folder, has_chat_template, read_config
-from raybench.store.checkpoint_files import checkpoint_identity, expand_checkpoints, resolve_package
+from raybench.store.checkpoint_files import checkpoint_identity, expand_checkpoints, resolve_package, source_of
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
@@ -37,14 +38,19 @@ def open_models(config: RunConfig) -> list[PlannedModel]:
             uri=model.checkpoint,
             revision=revision,
             tokenizer=model.tokenizer,
+            adapter=_adapter(model, _kind(config, model)),
             chat_template=_chat_template(model),
             system_prompt=model.system_prompt,
             fewshot_as_multiturn=model.fewshot_as_multiturn,
+            chat_template_kwargs=model.chat_template_kwargs,
+            think_end=model.think_end,
+            label_map=model.label_map,
+            module=None if model.module is None else Module(**dict(model.module)),
             allow_pickle=model.allow_pickle,
             trust_remote_code=model.trust_remote_code,
         )
         try:
-            located = _with_tokenizer(locate(checkpoint, _kind(config, model)))
+            located = _with_adapter(_with_tokenizer(locate(checkpoint, _kind(config, model))))
             models.append(PlannedModel(name=name, checkpoint=located, config=model))
         except CheckpointError as error:
             if not is_skipped:
@@ -70,7 +76,7 @@ def _expand(model: ModelConfig) -> Sequence[tuple[ModelConfig, str | None]]:
             raise ConfigError(f"models: '{model.name}': several revisions cannot share a name; leave `name` out.")
         return [(model, r) for r in model.revisions]
     if re.search(r"[*?\[]", uri):
-        paths = expand_checkpoints(uri)
+        paths = expand_checkpoints(uri, files=STATE_FILES if model.module is not None else (".gguf",))
         if model.name is not None and len(paths) > 1:
             raise ConfigError(f"models: '{model.name}': {len(paths)} checkpoints cannot share a name; leave `name` out.")
         return [(model.model_copy(update={"checkpoint": str(p)}), None) for p in paths]
@@ -99,6 +105,10 @@ def locate(checkpoint: Checkpoint, engine_kind: str) -> Checkpoint:
     if uri.startswith("package://"):
         return _local(checkpoint, resolve_package(uri))
     path = Path(uri).expanduser()
+    if checkpoint.module is not None and not path.is_file():
+        raise CheckpointError(
+            f"checkpoint {uri}: no such file (looked in {Path.cwd()}). Expected the state of the module, as torch.save writes it."
+        )
     if path.exists():
         return _local(checkpoint, path.resolve())
     if uri.startswith((".", "/", "~")) or not HUB_ID.fullmatch(uri):
@@ -106,7 +116,13 @@ def locate(checkpoint: Checkpoint, engine_kind: str) -> Checkpoint:
     return _hub(checkpoint)
 
 
+STATE_FILES = (".pt", ".pth", ".safetensors")
+"""What the weights of a plain module are kept in."""
+
+
 def _local(checkpoint: Checkpoint, path: Path) -> Checkpoint:
+    if checkpoint.module is not None:
+        return _module(checkpoint, checkpoint.module, path)
     if path.is_dir():
         check_folder(path, allow_pickle=checkpoint.allow_pickle, trust_remote_code=checkpoint.trust_remote_code)
     located = replace(checkpoint, path=str(path), identity=checkpoint_identity(path))
@@ -115,12 +131,41 @@ def _local(checkpoint: Checkpoint, path: Path) -> Checkpoint:
     return located
 
 
+def _module(checkpoint: Checkpoint, module: Module, path: Path) -> Checkpoint:
+    """A plain module is its weights, the file that defines it, and what it is made with."""
+    if path.suffix not in STATE_FILES:
+        raise CheckpointError(f"checkpoint {path}: expected the state of a module, a {', '.join(STATE_FILES)} file.")
+    code = source_of(module.factory)
+    identity = digest(checkpoint_identity(path), module.factory, checkpoint_identity(code), dict(module.arguments), list(module.labels))
+    return replace(checkpoint, path=str(path), identity=identity)
+
+
 def _with_tokenizer(checkpoint: Checkpoint) -> Checkpoint:
     """The identity of a checkpoint whose tokenizer lies in another folder is that of both."""
     folder = None if checkpoint.tokenizer is None else Path(checkpoint.tokenizer).expanduser()
     if folder is None or not folder.is_dir():
         return checkpoint
     return replace(checkpoint, identity=digest(checkpoint.identity, checkpoint_identity(folder)))
+
+
+def _adapter(model: ModelConfig, engine_kind: str) -> str | None:
+    """The adapter's folder, for an engine that can put it in."""
+    if model.adapter is None:
+        return None
+    if engine_kind != "pytorch":
+        raise ConfigError(f"models: {model.checkpoint}: an adapter is for the pytorch engine; engine.kind is '{engine_kind}'.")
+    return str(Path(model.adapter).expanduser().resolve())
+
+
+def _with_adapter(checkpoint: Checkpoint) -> Checkpoint:
+    """The identity of a checkpoint with an adapter is that of both."""
+    if checkpoint.adapter is None:
+        return checkpoint
+    if checkpoint.module is not None:
+        raise ConfigError(f"models: {checkpoint.uri}: an adapter is for checkpoints of transformers, not for a plain module.")
+    folder = Path(checkpoint.adapter)
+    check_adapter(folder, allow_pickle=checkpoint.allow_pickle)
+    return replace(checkpoint, identity=digest(checkpoint.identity, "adapter", checkpoint_identity(folder)))
 
 
 def _hub(checkpoint: Checkpoint) -> Checkpoint:
@@ -132,13 +177,14 @@ def _hub(checkpoint: Checkpoint) -> Checkpoint:
     if isinstance(cached, str):  # .../snapshots/<commit>/config.json
         return _local(replace(checkpoint, revision=Path(cached).parent.name), Path(cached).parent)
     try:
-        commit = HfApi().model_info(checkpoint.uri, revision=revision).sha
+        info = HfApi().model_info(checkpoint.uri, revision=revision)
     except Exception as error:  # the hub's client lets through whatever its network library raises
         raise CheckpointError(
             f"checkpoint {checkpoint.uri}@{revision}: no such folder here, and the hub gives no answer: {_first_line(error)}. Check the "
             "spelling; for a local folder write ./name; without a network, download the checkpoint first."
         ) from error
-    return replace(checkpoint, revision=commit, identity=f"hub:{checkpoint.uri}@{commit}")
+    names = (getattr(info, "config", None) or {}).get("architectures") or ()
+    return replace(checkpoint, revision=info.sha, identity=f"hub:{checkpoint.uri}@{info.sha}", architectures=tuple(names))
 
 
 def _first_line(error: Exception) -> str:
@@ -150,6 +196,8 @@ def _chat_template(model: ModelConfig) -> str | None:
     if model.chat_template == "none":
         if model.system_prompt is not None:
             raise ConfigError(f"models: {model.checkpoint}: a system_prompt needs a chat template; set chat_template: auto.")
+        if model.chat_template_kwargs:
+            raise ConfigError(f"models: {model.checkpoint}: chat_template_kwargs need a chat template; set chat_template: auto.")
         return None
     if model.chat_template == "auto":
         return "auto"
@@ -162,9 +210,11 @@ def _chat_template(model: ModelConfig) -> str | None:
 
 
 def architectures(checkpoint: Checkpoint) -> tuple[str, ...]:
-    """Class names in the checkpoint's config.json; empty where there is none to read."""
-    if checkpoint.path is None or not os.path.isdir(checkpoint.path):
+    """Class names in the checkpoint's config.json; empty where neither the file nor the hub tells."""
+    if checkpoint.module is not None:
         return ()
+    if checkpoint.path is None or not os.path.isdir(checkpoint.path):
+        return checkpoint.architectures
     return tuple(read_config(Path(checkpoint.path)).get("architectures") or ())
 
 

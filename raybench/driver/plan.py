@@ -26,7 +26,7 @@ from raybench.core.resolve import demand_of, engine_for, identity_of, options_of
 from raybench.core.types import Asking, Kind, Sampling
 from raybench.driver.dispatch import Shape
 
-ENGINE_REVISION = 1
+ENGINE_REVISION = 2
 """Rises when a change in raybench itself changes what an engine answers to the same request."""
 
 
@@ -165,6 +165,7 @@ def read_pair(value: Mapping[str, Any]) -> Pair:
     if sampling is not None:
         asking["sampling"] = Sampling(**{**sampling, "stop": tuple(sampling["stop"])})
     asking["kind"] = Kind(asking["kind"])
+    asking["labels"] = tuple(asking["labels"])
     return Pair(**{**value, "kind": Kind(value["kind"]), "asking": Asking(**asking), "metrics": tuple(value["metrics"]), "spec": 0})
 
 
@@ -221,6 +222,9 @@ def plan(
             "chat_template": None if model.checkpoint.chat_template is None else digest(model.checkpoint.chat_template),
             "system_prompt": model.checkpoint.system_prompt,
             "fewshot_as_multiturn": model.checkpoint.fewshot_as_multiturn if model.checkpoint.chat_template else None,
+            "chat_template_kwargs": dict(model.checkpoint.chat_template_kwargs),
+            "label_map": dict(model.checkpoint.label_map) if pair.asking.kind in (Kind.CLASSIFY, Kind.TAG) else None,
+            "think_end": model.checkpoint.think_end if pair.asking.kind is Kind.GENERATE else None,
             "engine": {"kind": engine.kind, **identity_of(engine), "versions": versions.get(engine.kind, ""), "revision": ENGINE_REVISION},
             "task": {"name": pair.task, **pair.task_identity},
             "asking": _asking_identity(pair.asking),
@@ -273,6 +277,8 @@ def _asking_identity(asking: Asking) -> dict[str, Any]:
         "separator": asking.separator,
         "sampling": None if sampling is None else {f.name: getattr(sampling, f.name) for f in fields(sampling)},
         "repeats": asking.num_repeats,
+        "keep_tokens": asking.keep_tokens,
+        "labels": list(asking.labels),
         "seed": asking.seed if drawn else None,
     }
 

@@ -17,16 +17,17 @@ from raybench.core.mistakes import suggest
 from raybench.core.resolve import sampling_for
 from raybench.core.types import Asking, Kind
 from raybench.driver.catalog import Catalog, Entry, open_catalog
+from raybench.driver.matching import check_fit, check_head, served_by
 from raybench.driver.models import architectures, carries_template, open_models
 from raybench.driver.plan import Plan, PlannedModel, PlannedPair, PromptShards, plan
-from raybench.engines.registry import serves
+from raybench.engines.registry import check_options
 from raybench.metrics import registry as metrics
 from raybench.store.manifest import differences
 from raybench.store.prompt_set import PromptSet
 from raybench.store.run_dir import RunDir
 from raybench.tasks.prompts import Rendering, render
 
-_LIBRARIES = {"pytorch": ("torch", "transformers")}
+_LIBRARIES = {"pytorch": ("torch", "transformers"), "vllm": ("vllm", "torch", "transformers")}
 """Whose versions can change an engine's numbers."""
 
 
@@ -63,13 +64,15 @@ def prepare(config: RunConfig, store: RunDir, *, has_gpus: bool, tell: Callable[
         for entry in catalog.entries
     ]  # fmt: skip
     prompts = {name: _rendered(store, name, rendering, tell) for name, rendering in sets.items()}
-    kinds = {engine_config(merge(config.engine, m.config.engine, e.config.engine)).kind for m in models for e in catalog.entries}
+    engines = [engine_config(merge(config.engine, m.config.engine, e.config.engine)) for m in models for e in catalog.entries]
+    for engine in engines:
+        check_options(engine)
     whole = plan(
         config,
         models,
         pairs,
         {name: _shards(found) for name, found in prompts.items()},
-        versions={kind: versions_of(kind) for kind in kinds},
+        versions={kind: versions_of(kind) for kind in sorted({e.kind for e in engines})},
         has_gpus=has_gpus,
     )
     return Prepared(plan=whole, catalog=catalog, prompts=prompts, warnings=_warnings(models))
@@ -97,6 +100,8 @@ def _pair(config: RunConfig, index: int, model: PlannedModel, entry: Entry, sets
     num_shots = rendering.num_shots
     repeats = entry.config.repeats or entry.task.repeats
     sampling = sampling_for(form.sampling, config.sampling, model.config.sampling, entry.config.sampling)
+    check_fit(engine, model.checkpoint, kind, sampling, where=f"{model.name}, task '{entry.label}'")
+    check_head(engine.kind, model.checkpoint, kind, form.labels, where=f"{model.name}, task '{entry.label}'")
     if repeats > 1 and sampling is not None and sampling.temperature == 0:
         raise ConfigError(f"task '{entry.label}': {repeats} repeats of a greedy answer are all the same; set sampling.temperature.")
     hungry = next((m for m in form.metrics if metrics.repeats(m) > repeats), None)
@@ -116,6 +121,8 @@ def _pair(config: RunConfig, index: int, model: PlannedModel, entry: Entry, sets
             separator=form.separator,
             sampling=sampling,
             num_repeats=repeats,
+            labels=form.labels,
+            keep_tokens=config.keep_tokens if entry.config.keep_tokens is None else entry.config.keep_tokens,
             seed=config.seed,
         ),
         prompts=name,
@@ -139,7 +146,7 @@ def choose_form(entry: Entry, model: PlannedModel, engine_kind: str) -> Kind:
     Raises:
         ConfigError: when there is none.
     """
-    served = serves(engine_kind, architectures(model.checkpoint))
+    served = served_by(engine_kind, model.checkpoint)
     wanted = entry.config.form or model.config.forms.get(entry.label)
     own = ", ".join(entry.task.forms)
     if wanted is None:
@@ -207,8 +214,21 @@ def _shards(prompts: PromptSet) -> PromptShards:
 
 def versions_of(engine_kind: str) -> str:
     """Versions of the libraries that an engine computes with, `torch-2.13.0 transformers-5.19.0`; without local build marks."""
-    found = [(name, importlib.metadata.version(name).partition("+")[0]) for name in _LIBRARIES.get(engine_kind, ())]
+    found = [(name, importlib.metadata.version(name).partition("+")[0]) for name in map(_distribution, _LIBRARIES.get(engine_kind, ()))]
     return " ".join(f"{name}-{version}" for name, version in found)
+
+
+def _distribution(library: str) -> str:
+    """The distribution that brings a library: vLLM for CPUs is one of its own."""
+    return next((name for name in (library, f"{library}-cpu") if _is_installed(name)), library)
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def _warnings(models: Sequence[PlannedModel]) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -190,8 +191,8 @@ def _score_shard(
     samples: Sequence[Sample], predictions: Sequence[Prediction], columns: Sequence[_Column], counts: _Counts, has_clusters: bool
 ) -> Iterator[tuple[str, str, str, tuple[float, ...] | None, list[str | None] | None]]:
     """Score the samples of one shard into the columns; yields the rows of the score table."""
-    each = len(predictions) // len(samples)  # requests x repeats: the same for all samples of a form, as the keys have shown
-    groups = [predictions[i : i + each] for i in range(0, len(predictions), each)]
+    # requests x repeats of a sample lie together, as the keys have shown; samples may differ in how many they have
+    groups = [list(rows) for _, rows in groupby(predictions, key=lambda row: row.sample_id)]
     stats: list[list[tuple[float, ...]]] = [[] for _ in columns]
     clusters: list[str | None] = []
     table: list[tuple[str, str, str, tuple[float, ...] | None, list[str | None] | None]] = []

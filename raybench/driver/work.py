@@ -6,13 +6,14 @@ import os
 import platform
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from raybench.core.errors import InternalError
 from raybench.core.fingerprint import seed_for
-from raybench.core.protocols import Engine, Measured, Work
+from raybench.core.protocols import Answers, Engine, Measured, Work
 from raybench.core.schema import to_batch
 from raybench.core.types import Asking, Prediction, Request, Shot
 
@@ -31,6 +32,7 @@ def run_shard(engine: Engine, work: Work) -> tuple[pa.RecordBatch, Measured]:
     predictions = engine.run(requests)
     check_one_to_one(requests, predictions)
     batch = to_batch(predictions, work.asking.kind)
+    told = predictions if isinstance(predictions, Answers) else Answers(())
     measured = Measured(
         started=started,
         seconds=time.perf_counter() - begin,
@@ -38,6 +40,9 @@ def run_shard(engine: Engine, work: Work) -> tuple[pa.RecordBatch, Measured]:
         pid=os.getpid(),
         num_prompt_tokens=sum(p.num_prompt_tokens or 0 for p in predictions),
         num_output_tokens=sum(p.num_output_tokens or 0 for p in predictions),
+        batch_tokens=told.batch_tokens,
+        is_budget_halved=told.is_budget_halved,
+        notices=told.notices,
     )
     return batch, measured
 
@@ -57,6 +62,10 @@ def to_requests(work: Work) -> list[Request]:
         table.column("prompt").to_pylist(),
         table.column("continuations").to_pylist(),
         table.column("is_bare").to_pylist(),
+        _tuples(table.column("turns")),
+        table.column("prefix").to_pylist(),
+        _nullable(table.column("pair")),
+        _nullable(table.column("words")),
         strict=True,
     )
     return [
@@ -71,12 +80,28 @@ def to_requests(work: Work) -> list[Request]:
             delimiter=asking.delimiter,
             separator=asking.separator,
             continuations=tuple(continuations),
+            turns=turns,
+            prefix=prefix,
+            pair=pair,
+            words=None if words is None else tuple(words),
+            labels=asking.labels,
             sampling=asking.sampling,
+            keep_tokens=asking.keep_tokens,
             seed=seed_for(asking.seed, asking.task, sample_id, repeat, name or "answer") if draws else None,
         )
-        for sample_id, name, examples_of_row, prompt, continuations, is_bare in columns
+        for sample_id, name, examples_of_row, prompt, continuations, is_bare, turns, prefix, pair, words in columns
         for repeat in range(asking.num_repeats)
     ]
+
+
+def _tuples(column: pa.ListArray) -> list[tuple[str, ...]]:
+    """The texts of each row; nothing is looked at where no row has any."""
+    return [()] * len(column) if len(column.flatten()) == 0 else [tuple(texts) for texts in column.to_pylist()]
+
+
+def _nullable(column: pa.Array) -> list[Any]:
+    """The values of each row; nothing is looked at where all are null."""
+    return [None] * len(column) if column.null_count == len(column) else list(column.to_pylist())
 
 
 def _shot_tuples(column: pa.ListArray, examples: Sequence[Shot]) -> list[tuple[Shot, ...]]:

@@ -29,7 +29,7 @@ _ROW_FAULTS = {"nan": ErrorCode.NONFINITE, "row": ErrorCode.REFUSED}
 class FakeEngine:
     """Answers without a model. See `FakeConfig` for its options."""
 
-    kinds: frozenset[Kind] = frozenset({Kind.GENERATE, Kind.LOGLIKELIHOOD, Kind.ROLLING})
+    kinds: frozenset[Kind] = frozenset({Kind.GENERATE, Kind.LOGLIKELIHOOD, Kind.ROLLING, Kind.FILL})
     reproducible: Literal["exact", "measured"] = "exact"
 
     def __init__(self, spec: EngineSpec) -> None:
@@ -79,7 +79,7 @@ class FakeEngine:
 
     def _answer(self, request: Request) -> Prediction:
         context = request.prompt
-        if request.shots or request.description:
+        if request.shots or request.description or request.prefix:
             context = request.context
         num_truncated = 0
         if len(context) > self._options.context and request.kind is not Kind.ROLLING:
@@ -90,13 +90,36 @@ class FakeEngine:
             context = fitted
         if request.kind is Kind.GENERATE:
             return self._generate(request, context, num_truncated)
-        if request.kind is Kind.LOGLIKELIHOOD:
+        if request.kind in (Kind.LOGLIKELIHOOD, Kind.FILL):
             return self._choose(request, context, num_truncated)
         if request.kind is Kind.ROLLING:
             return self._score_text(request)
         return Prediction.failed(request, ErrorCode.REFUSED, f"the fake engine cannot answer '{request.kind}' requests.")
 
     def _generate(self, request: Request, context: str, num_truncated: int) -> Prediction:
+        text, reason, num_tokens = self._say(request, context)
+        turns: list[str] = []
+        for turn in request.turns:
+            turns.append(text)
+            text, reason, num_more = self._say(request, turn if self._options.answer == "echo" else f"{context}\0{text}\0{turn}")
+            num_tokens += num_more
+        return Prediction(
+            sample_id=request.sample_id,
+            request=request.request,
+            repeat=request.repeat,
+            finish_reason=reason,
+            num_prompt_tokens=len(context),
+            num_output_tokens=num_tokens,
+            num_truncated_tokens=num_truncated,
+            output=Generation(
+                text=text,
+                turns=(*turns, text) if turns else (),
+                token_logprobs=(-1.0,) * num_tokens if request.keep_tokens else None,
+            ),
+        )
+
+    def _say(self, request: Request, context: str) -> tuple[str, FinishReason, int]:
+        """The answer to one turn, why it ended, and its length before a stop string cut it."""
         sampling = request.sampling or _GREEDY
         answer = self._options.answer
         if answer == "digest":
@@ -110,19 +133,11 @@ class FakeEngine:
         for stop in sampling.stop:
             if stop and stop in text:
                 text, reason = text.split(stop, 1)[0], FinishReason.STOP
-        return Prediction(
-            sample_id=request.sample_id,
-            request=request.request,
-            repeat=request.repeat,
-            finish_reason=reason,
-            num_prompt_tokens=len(context),
-            num_output_tokens=num_tokens,
-            num_truncated_tokens=num_truncated,
-            output=Generation(text=text),
-        )
+        return text, reason, num_tokens
 
     def _choose(self, request: Request, context: str, num_truncated: int) -> Prediction:
-        options = request.continuations
+        # without candidates `fill` is about the text itself
+        options = request.continuations or ((context,) if request.kind is Kind.FILL else ())
         if not options or not all(options):
             return Prediction.failed(request, ErrorCode.EMPTY, "there is nothing to score: no continuation, or an empty one.")
         lengths = tuple(len(request.delimiter) + len(o) for o in options)
@@ -141,6 +156,9 @@ class FakeEngine:
                 logprobs=tuple([-0.01 - 20.0 * x for x in numbers]),
                 is_greedy=tuple([x < 0.1 for x in numbers]),
                 num_tokens=lengths,
+                token_logprobs=tuple([((-0.01 - 20.0 * x) / n,) * n for x, n in zip(numbers, lengths, strict=True)])
+                if request.keep_tokens
+                else None,
             ),
         )
 
@@ -155,7 +173,11 @@ class FakeEngine:
             finish_reason=FinishReason.SCORED,
             num_prompt_tokens=len(text),
             # one to two nats a character
-            output=TextLikelihood(logprob=-len(text) * (1.0 + self._number(text)), num_tokens=len(text)),
+            output=TextLikelihood(
+                logprob=-len(text) * (1.0 + self._number(text)),
+                num_tokens=len(text),
+                token_logprobs=(-1.0 - self._number(text),) * len(text) if request.keep_tokens else None,
+            ),
         )
 
     def _fit(self, request: Request, context: str) -> str | Prediction:

@@ -6,7 +6,7 @@ import glob
 import importlib.util
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from raybench.core.checkpoint import package_parts
@@ -72,18 +72,22 @@ def checkpoint_identity(path: Path) -> str:
     return digest(*([file.relative_to(path).as_posix(), digests[file]] for file in files))
 
 
-def expand_checkpoints(pattern: str) -> list[Path]:
-    """The checkpoint folders and GGUF files that a pattern names, in natural order: checkpoint-2 before checkpoint-10.
+def expand_checkpoints(pattern: str, *, files: Sequence[str] = (".gguf",)) -> list[Path]:
+    """The checkpoint folders and files that a pattern names, in natural order: checkpoint-2 before checkpoint-10.
 
     A folder that is no whole checkpoint is kept: dropping it here would drop a row of the table in silence.
+
+    Args:
+        pattern: With `*`, `?` or `[...]`.
+        files: Endings of files that are checkpoints on their own.
 
     Raises:
         CheckpointError: when nothing fits.
     """
     found = [Path(name) for name in glob.glob(os.path.expanduser(pattern))]
-    chosen = [path for path in found if path.is_dir() or path.suffix == ".gguf"]
+    chosen = [path for path in found if path.is_dir() or path.suffix in files]
     if not chosen:
-        others = f" {len(found)} files fit, but none is a folder or a .gguf file." if found else ""
+        others = f" {len(found)} files fit, but none is a folder or a {' or '.join(files)} file." if found else ""
         raise CheckpointError(f"checkpoint '{pattern}': no folder fits the pattern (looked in {Path.cwd()}).{others} Check the path.")
     return sorted(chosen, key=lambda path: _natural(str(path)))
 
@@ -91,6 +95,26 @@ def expand_checkpoints(pattern: str) -> list[Path]:
 def _natural(text: str) -> list[tuple[int, int, str]]:
     """Digits compare as numbers, everything else as text."""
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", text) if part]
+
+
+def source_of(name: str) -> Path:
+    """The file that defines `package.module:function`.
+
+    Raises:
+        CheckpointError: when there is no such module, or it is no Python file.
+    """
+    module = name.partition(":")[0]
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError) as error:
+        raise CheckpointError(
+            f"factory '{name}': {module} cannot be found: {error}. It is looked for in the working directory too."
+        ) from error
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        raise CheckpointError(
+            f"factory '{name}': there is no Python file for the module '{module}'. It is looked for in the working directory too."
+        )
+    return Path(spec.origin)
 
 
 def resolve_package(uri: str, *, error: type[RaybenchError] = CheckpointError) -> Path:

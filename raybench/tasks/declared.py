@@ -20,10 +20,11 @@ METRICS: dict[Kind, tuple[str, ...]] = {
     Kind.GENERATE: ("exact_match",),
     Kind.LOGLIKELIHOOD: ("acc", "acc_norm"),
     Kind.ROLLING: ("word_perplexity", "byte_perplexity", "bits_per_byte"),
+    Kind.FILL: ("acc",),
 }
 """Unless the declaration names others."""
 T = TypeVar("T")
-_IDENTITY = {"kind", "prompt", "choices", "target", "description", "extract", "sample_id", "cluster"}
+_IDENTITY = {"kind", "prompt", "choices", "target", "turns", "prefix", "description", "extract", "sample_id", "cluster"}
 
 
 def task_from_config(config: TaskConfig, folder: Path) -> Task:
@@ -40,18 +41,28 @@ def task_from_config(config: TaskConfig, folder: Path) -> Task:
         raise ConfigError(f"task '{config.name}': a declared task needs source, kind and prompt.")
     kind = Kind(config.kind)
     where = f"task '{config.name}'"
-    if kind is not Kind.LOGLIKELIHOOD and config.choices is not None:
-        raise ConfigError(f"{where}: choices: only for kind loglikelihood, found kind {kind}.")
+    if kind not in (Kind.LOGLIKELIHOOD, Kind.FILL) and config.choices is not None:
+        raise ConfigError(f"{where}: choices: only for kinds loglikelihood and fill, found kind {kind}.")
     if kind is not Kind.GENERATE and config.extract is not None:
         raise ConfigError(f"{where}: extract: only for kind generate, found kind {kind}.")
+    if kind is not Kind.GENERATE and config.turns is not None:
+        raise ConfigError(f"{where}: turns: only for kind generate, found kind {kind}.")
+    if kind in (Kind.ROLLING, Kind.FILL) and config.prefix is not None:
+        raise ConfigError(f"{where}: prefix: a text whose likelihood is measured has no answer that could begin with one.")
     declaration = config.model_dump(mode="json", include=_IDENTITY)
     pool = _source(config.fewshot_source, folder) if config.fewshot_source else None
-    prompt = _Prompt(prompt=text_template(config.prompt, f"{where}, template `prompt`"), kind=kind, where=where)
-    choices = None if config.choices is None else _choices(config.choices, where)
+    prompt = _Prompt(
+        prompt=text_template(config.prompt, f"{where}, template `prompt`"),
+        turns=None if config.turns is None else _texts(config.turns, f"{where}, template `turns`"),
+        prefix=None if config.prefix is None else text_template(config.prefix, f"{where}, template `prefix`"),
+        kind=kind,
+        where=where,
+    )
+    choices = None if config.choices is None else _texts(config.choices, f"{where}, template `choices`")
     target = None if config.target is None else _target(config.target, where)
     form = Form(
         to_prompt=prompt,
-        metrics=config.metrics or METRICS[kind],
+        metrics=config.metrics or (("pseudo_perplexity",) if kind is Kind.FILL and choices is None else METRICS[kind]),
         description=config.description,
         sampling=Sampling() if kind is Kind.GENERATE else None,
         extract=_extractors(config.extract),
@@ -86,15 +97,21 @@ class _Prompt:
     """Form.to_prompt of a declared task."""
 
     prompt: Text
+    turns: Callable[[Fields], tuple[str, ...]] | None
+    prefix: Text | None
     kind: Kind
     where: str
 
     def __call__(self, sample: Sample) -> Prompt:
         text = _at(sample.id, self.prompt, sample.fields)
-        if self.kind is Kind.LOGLIKELIHOOD:
+        prefix = "" if self.prefix is None else _at(sample.id, self.prefix, sample.fields)
+        if self.kind in (Kind.LOGLIKELIHOOD, Kind.FILL):
             answer = None if sample.label is None else sample.choices[sample.label]
-            return Prompt(text=text, answer=answer, continuations=sample.choices)
-        return Prompt(text=text, answer=sample.targets[0] if self.kind is Kind.GENERATE and sample.targets else None)
+            return Prompt(text=text, answer=answer, continuations=sample.choices, prefix=prefix)
+        turns = () if self.turns is None else _at(sample.id, self.turns, sample.fields)
+        return Prompt(
+            text=text, answer=sample.targets[0] if self.kind is Kind.GENERATE and sample.targets else None, turns=turns, prefix=prefix
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,14 +158,14 @@ def _at(sample_id: str, function: Callable[[Fields], T], fields: Fields) -> T:
         raise DataError(f"sample '{sample_id}' of {error.message}") from error
 
 
-def _choices(choices: list[str] | str, where: str) -> Callable[[Fields], tuple[str, ...]]:
-    where = f"{where}, template `choices`"
-    if isinstance(choices, list):
-        templates = [text_template(t, where) for t in choices]
+def _texts(source: list[str] | str, where: str) -> Callable[[Fields], tuple[str, ...]]:
+    """Fields to texts: a list of templates, or one expression whose value is a list."""
+    if isinstance(source, list):
+        templates = [text_template(t, where) for t in source]
         return lambda fields: tuple(t(fields) for t in templates)
-    value = value_template(choices, where)
+    value = value_template(source, where)
     if value is None:
-        raise ConfigError(f"{where}: '{choices}' is not one expression. Expected a list of templates, or one such as '{{{{ choices }}}}'.")
+        raise ConfigError(f"{where}: '{source}' is not one expression. Expected a list of templates, or one such as '{{{{ choices }}}}'.")
 
     def options(fields: Fields) -> tuple[str, ...]:
         found = value(fields)

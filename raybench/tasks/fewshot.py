@@ -65,7 +65,7 @@ class Pool:
             raise DataError(
                 f"task '{self.task.name}', sample '{sample.id}' of the few-shot pool {self.located.place}: it has no answer to show."
             )
-        return Shot(question=prompt.text, answer=prompt.answer)
+        return Shot(question=prompt.text, answer=_prefixed(prompt.prefix, prompt.answer))
 
     def too_few(self, num_shots: int, found: int) -> DataError:
         """The error of a pool that is too small."""
@@ -159,3 +159,10 @@ def _filled(shots: Sequence[Shot | None]) -> tuple[Shot, ...]:
     filled = tuple(shot for shot in shots if shot is not None)
     assert len(filled) == len(shots), f"{len(shots) - len(filled)} drawn examples were not rendered"
     return filled
+
+
+def _prefixed(prefix: str, answer: str) -> str:
+    """The answer behind the prefix of its prompt, with a space unless there is white space (lm_eval 0.4.13 api/utils.py, maybe_delimit)."""
+    if not prefix or not answer:
+        return prefix or answer
+    return prefix + answer if prefix[-1].isspace() or answer[0].isspace() else f"{prefix} {answer}"

@@ -19,12 +19,16 @@ from raybench.core.config import DataConfig
 from raybench.core.errors import ConfigError, DataError
 from raybench.core.fingerprint import digest
 from raybench.core.schema import REQUESTS, samples_to_batch
-from raybench.core.types import Kind, Prompt, Sample
+from raybench.core.types import OPTION, Kind, Prompt, Sample
 from raybench.core.version import VERSION
 from raybench.tasks.ask import prompt_of, samples
+from raybench.tasks.check import check
 from raybench.tasks.fewshot import Examples, Pool, Sampler, prepare
 from raybench.tasks.source import Located, identity, resolve
 from raybench.tasks.task import Form, Task
+
+WITHOUT_SHOTS = frozenset({Kind.CLASSIFY, Kind.TAG, Kind.SPAN, Kind.FILL, Kind.EMBED})
+"""A head reads its input alone: in a table beside a prompted model, `shots` is of the prompted form, and the signature says shots:0."""
 
 SHARD_SIZE = 256
 GENERATE_SHARD_SIZE = 64
@@ -39,7 +43,7 @@ class RenderedShard:
     samples: pa.RecordBatch
     """schema.SAMPLES, one row a sample."""
     requests: pa.RecordBatch
-    """schema.REQUESTS, one row a sample, or two adjacent ones (`""`, `uncond`)."""
+    """schema.REQUESTS, one row a sample, or several adjacent ones (`option-0`, `option-1`; `uncond` comes last)."""
     cost: int
     """Characters that a model reads: prompts with description and examples, and continuations."""
 
@@ -91,11 +95,10 @@ class Rendering:
         start = 0
         while chunk := list(islice(stream, self.shard_size)):
             prompts = [prompt_of(self.task, self.form, sample) for sample in chunk]
-            _check(self, chunk, prompts)
+            check(self.task.name, self.kind, self.form, chunk, prompts)
             chosen = [examples.choose(start + i, s.id) for i, s in enumerate(chunk)] if self.num_shots else [[]] * len(chunk)
             try:
-                cost = sum(shot_chars[row] for rows in chosen for row in rows) + len(chunk) * len(self.form.description)
-                cost += sum(len(p.text) + sum(map(len, p.continuations)) for p in prompts)
+                cost = sum(_cost(p, self.form, sum(shot_chars[row] for row in rows)) for p, rows in zip(prompts, chosen, strict=True))
                 sample_rows, requests = samples_to_batch(chunk), _requests(chunk, prompts, chosen, has_uncond=self._has_uncond)
             except (UnicodeEncodeError, ValueError, TypeError) as error:
                 raise _unwritable(self.task, chunk, prompts, error) from error
@@ -150,6 +153,8 @@ def render(
     if kind not in task.forms:
         raise ConfigError(f"task '{task.name}' cannot be asked as '{kind}'. Its forms: {', '.join(task.forms)}.")
     num_shots = task.shots if shots is None else shots
+    if kind in WITHOUT_SHOTS:
+        num_shots = 0
     if num_shots and kind is Kind.ROLLING:
         raise ConfigError(
             f"task '{task.name}': {num_shots} shots, but a text whose likelihood is measured takes no examples. Set shots: 0."
@@ -162,7 +167,7 @@ def render(
     size = shard_size or task.shard_size or (GENERATE_SHARD_SIZE if kind is Kind.GENERATE else SHARD_SIZE)
     form, named = task.forms[kind], identity(located)
     examples = [num_shots, sampler, list(task.fewshot.ids), identity(pool), seed if sampler == "seeded" else None] if pool else None
-    texts = [form.description, form.delimiter, form.separator, form.has_unconditional]
+    texts = [form.description, form.delimiter, form.separator, form.has_unconditional, list(form.labels)]
     code = [_source_sha256(task.to_sample), _source_sha256(form.to_prompt)]
     key = digest("prompts", VERSION, task.name, task.version, kind, texts, code, named, task.source.split, examples, limit, size)
     return Rendering(
@@ -171,35 +176,30 @@ def render(
     )  # fmt: skip
 
 
+def _cost(prompt: Prompt, form: Form, num_shot_chars: int) -> int:
+    """Characters that a model reads for one sample; where options are questions, everything around them counts once an option."""
+    texts = prompt.contexts or (prompt.text,)
+    around = num_shot_chars + len(form.description) + len(prompt.prefix) + sum(map(len, prompt.continuations)) + sum(map(len, prompt.turns))
+    return sum(map(len, texts)) + len(texts) * around + len(prompt.pair or "") + sum(map(len, prompt.words or ()))
+
+
 def _requests(chunk: list[Sample], prompts: list[Prompt], chosen: list[list[int]], *, has_uncond: bool) -> pa.RecordBatch:
-    ids, texts = [s.id for s in chunk], [p.text for p in prompts]
-    continuations = [p.continuations for p in prompts]
-    if has_uncond:
-        # the question's row and, after it, the same continuations on their own
-        ids = [i for i in ids for _ in range(2)]
-        texts = [t for text in texts for t in (text, "")]
-        continuations = [c for c in continuations for _ in range(2)]
-        chosen = [c for rows in chosen for c in (rows, [])]
-    names = ["", "uncond"] * len(chunk) if has_uncond else [""] * len(chunk)
-    bare = [False, True] * len(chunk) if has_uncond else [False] * len(chunk)
-    columns = [ids, names, chosen, texts, continuations, bare]
+    rows = [
+        row for sample, prompt, shots in zip(chunk, prompts, chosen, strict=True) for row in _rows(sample.id, prompt, shots, has_uncond)
+    ]
+    columns = zip(*rows, strict=True)
     return pa.record_batch([pa.array(c, f.type) for c, f in zip(columns, REQUESTS, strict=True)], schema=REQUESTS)
 
 
-def _check(rendering: Rendering, chunk: list[Sample], prompts: list[Prompt]) -> None:
-    """Samples that could not be scored are refused before anything is computed."""
-    is_choice = rendering.kind is Kind.LOGLIKELIHOOD
-    for sample, prompt in zip(chunk, prompts, strict=True):
-        label = sample.label
-        if type(sample.id) is not str or not sample.id:
-            raise DataError(f"task '{rendering.task.name}': a sample has the id {sample.id!r}. Expected a text.")
-        if (label is not None and not (type(label) is int and 0 <= label < len(sample.choices))) or (
-            is_choice and not prompt.continuations
-        ):
-            found = f"label {label!r} of {len(sample.choices)} choices, {len(prompt.continuations)} continuations"
-            raise DataError(
-                f"task '{rendering.task.name}', sample '{sample.id}': {found}. Expected options, and a label that is the index of one."
-            )
+def _rows(sample_id: str, prompt: Prompt, shots: list[int], has_uncond: bool) -> Iterator[tuple[object, ...]]:
+    """The requests of one sample in the columns of schema.REQUESTS: the question or one an option, then the continuations on their own."""
+    named = [(f"{OPTION}{i}", text) for i, text in enumerate(prompt.contexts)] or [("", prompt.text)]
+    for name, text in named:
+        yield (
+            sample_id, name, shots, text, prompt.continuations, False, prompt.turns, prompt.prefix, prompt.pair, prompt.words,
+        )  # fmt: skip
+    if has_uncond:
+        yield sample_id, "uncond", [], "", prompt.continuations, True, (), "", None, None
 
 
 def _unwritable(task: Task, chunk: list[Sample], prompts: list[Prompt], error: Exception) -> DataError:

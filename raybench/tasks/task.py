@@ -44,7 +44,7 @@ class Fewshot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Form:
-    """One way to ask a task: as a generation, a choice between likelihoods, a text to be scored."""
+    """One way to ask a task: as a generation, a choice between likelihoods, a text to be scored, a head's input."""
 
     to_prompt: Callable[[Sample], Prompt]
     """The question of a sample, and the answer it would show as an example."""
@@ -60,6 +60,8 @@ class Form:
     """Only for `generate`."""
     extract: Mapping[str, Extractor] = field(default_factory=dict)
     """Filters of a generation by name; several give several results. Empty: the text as it is."""
+    labels: tuple[str, ...] = ()
+    """Label names of `classify` and `tag`, in the order of the logits; empty: a regression, or whatever names a tagger has."""
     has_unconditional: bool = False
     """Whether options are also scored without the question, for mutual information."""
 

@@ -350,3 +350,18 @@ def test_a_configuration_written_down_reads_back_as_the_same(value: dict[str, An
     assert parse(config.model_dump(mode="json")) == config
     assert parse(config.model_dump(mode="json", exclude_defaults=True)) == config
     assert parse(yaml.safe_load(yaml.safe_dump(config.model_dump(mode="json")))) == config
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"ray": {"autoscaling": True}, "resources": {"engines": 2}}, "only for a cluster that is joined"),
+        (
+            {"ray": {"autoscaling": True, "address": "h:1"}, "resources": {"engines": 2}, "pool": "local"},
+            "only for a cluster that is joined",
+        ),
+        ({"ray": {"autoscaling": True, "address": "h:1"}}, "set resources.engines to a number"),
+    ],
+)
+def test_a_cluster_that_grows_is_joined_and_has_a_limit(changes: dict[str, Any], message: str) -> None:
+    assert message in parts_of_message(smallest(**changes))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raybench.core.errors import DataError, InternalError
+from raybench.core.errors import DataError
 from raybench.core.schema import (
     OUTPUTS,
     REQUESTS,
@@ -91,9 +91,8 @@ def test_an_answer_of_the_wrong_kind_is_not_written() -> None:
         to_batch([row], Kind.GENERATE)
 
 
-def test_a_kind_without_a_schema_is_our_own_mistake() -> None:
-    with pytest.raises(InternalError, match="no prediction schema for the request kind 'embed'"):
-        predictions_schema(Kind.EMBED)
+def test_every_request_kind_has_its_typed_output() -> None:
+    assert list(OUTPUTS) == list(Kind)
 
 
 @given(st.lists(samples(), max_size=5))
@@ -137,7 +136,18 @@ def test_content_holds_nothing_that_is_measured() -> None:
 
 
 def test_an_engine_gets_no_column_with_an_answer() -> None:
-    assert set(REQUESTS.names) == {"sample_id", "request", "shots", "prompt", "continuations", "is_bare"}
+    assert set(REQUESTS.names) == {
+        "sample_id",
+        "request",
+        "shots",
+        "prompt",
+        "continuations",
+        "is_bare",
+        "turns",
+        "prefix",
+        "pair",
+        "words",
+    }
 
 
 def test_a_row_s_kind_and_version_stand_in_the_schema() -> None:

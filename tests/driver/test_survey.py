@@ -77,7 +77,7 @@ def test_the_place_of_the_engines_follows_from_the_configuration(changes: dict[s
         ({"repeats": 2}, "2 repeats of a greedy answer are all the same; set sampling.temperature"),
         ({"form": "loglikelihood"}, r"'loglikelihood' is none of its forms \(generate\)"),
         ({"form": "generat"}, "Did you mean 'generate'"),
-        ({"metrics": ["acc"]}, "metric 'acc' is for loglikelihood"),
+        ({"metrics": ["acc"]}, "metric 'acc' is for fill, loglikelihood"),
         ({"metrics": ["exact_mach"]}, "Did you mean 'exact_match'"),
         (
             {"metrics": ["pass@4"], "repeats": 2, "sampling": {"temperature": 1}},
@@ -97,9 +97,9 @@ def test_an_architecture_that_answers_nothing_is_refused(tmp_path: Path, tiny_ll
     folder = tmp_path / "encoder"
     shutil.copytree(tiny_llama, folder)
     content = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**content, "architectures": ["BertForSequenceClassification"]}))
+    (folder / "config.json").write_text(json.dumps({**content, "architectures": ["BertForNothing"]}))
 
-    with pytest.raises(ConfigError, match=r"serves nothing for its architecture BertForSequenceClassification"):
+    with pytest.raises(ConfigError, match=r"serves nothing for its architecture BertForNothing"):
         plan_run(config(tmp_path, models=[str(folder)], engine={"kind": "pytorch"}))
 
 

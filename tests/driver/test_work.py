@@ -23,7 +23,14 @@ from raybench.engines.fake import FakeEngine
 
 def requests_table(*rows: tuple[str, str, list[int], str]) -> pa.RecordBatch:
     """Rows of (sample id, request name, examples, prompt)."""
-    columns = [[r[i] for r in rows] for i in range(4)] + [[["a", "b"]] * len(rows), [r[1] == "uncond" for r in rows]]
+    columns = [[r[i] for r in rows] for i in range(4)] + [
+        [["a", "b"]] * len(rows),
+        [r[1] == "uncond" for r in rows],
+        [[]] * len(rows),
+        [""] * len(rows),
+        [None] * len(rows),
+        [None] * len(rows),
+    ]
     return pa.record_batch([pa.array(c, f.type) for c, f in zip(columns, REQUESTS, strict=True)], schema=REQUESTS)
 
 
@@ -152,3 +159,18 @@ def test_an_answer_that_is_no_unicode_is_refused_by_name() -> None:
 
     with pytest.raises(DataError, match="lone surrogate"):
         run_shard(engine, work_of(requests_table(("s", "", [], "p"))))  # type: ignore[arg-type]
+
+
+def test_turns_prefix_and_the_wish_to_keep_tokens_reach_the_engine() -> None:
+    table = requests_table(("a", "", [], "p"), ("b", "", [], "q"))
+    for name, values in (("turns", [["then?"], []]), ("prefix", ["So", ""])):
+        index = REQUESTS.get_field_index(name)
+        table = table.set_column(index, REQUESTS.field(index), pa.array(values, REQUESTS.field(index).type))
+
+    one, other = to_requests(work_of(table, replace(ASKING, keep_tokens=True)))
+    batch, _ = run_shard(FakeEngine(EngineSpec(kind="fake", checkpoint=Checkpoint(uri="m"), options={})), work_of(table))
+
+    assert (one.turns, one.prefix, one.keep_tokens) == (("then?",), "So", True)
+    assert (other.turns, other.prefix) == ((), "")
+    answers = [p.output for p in from_batch(batch, Kind.GENERATE)]
+    assert [len(a.turns) for a in answers if isinstance(a, Generation)] == [2, 0]

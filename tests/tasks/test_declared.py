@@ -57,6 +57,27 @@ def test_a_generation_with_filters_and_examples(folder, asked):
     assert context == "Answer.\n\nQ: question 0\nA: o0\n\nQ: question 2\nA: o2\n\nQ: question 1\nA:"
 
 
+def test_a_generation_with_turns_and_the_beginning_of_an_answer(folder):
+    task = declare(folder, kind="generate", target="{{ name }}", turns=["Sure, {{ uid }}?", "Why?"], prefix="It is", fewshot="first_n")
+    _, request, _ = first(task)
+    assert (request["turns"], request["prefix"]) == (["Sure, 0?", "Why?"], "It is")
+    # an example shows the beginning before its answer (lm_eval 0.4.13 api/task.py, build_qa_turn)
+    assert render(task, Kind.GENERATE, shots=1).shots.to_pylist()[0] == {"question": "Q: question 0\nA:", "answer": "It is o0"}
+    assert first(declare(folder, kind="generate", target="x", turns="{{ opts }}"))[1]["turns"] == ["o0", "p0"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "found"),
+    [
+        ({"kind": "loglikelihood", "choices": "{{ opts }}", "target": "0", "turns": ["x"]}, "turns"),
+        ({"kind": "rolling", "prefix": "x"}, "prefix"),
+    ],
+)
+def test_turns_and_prefix_where_they_have_no_place_are_refused(folder, keys, found):
+    with pytest.raises(ConfigError, match=f"task 'mine': {found}: "):
+        declare(folder, **keys)
+
+
 def test_a_list_as_target_gives_several_right_answers(folder):
     sample, _, _ = first(declare(folder, kind="generate", target="{{ opts }}"))
     assert sample["targets"] == ["o0", "p0"]
@@ -119,7 +140,7 @@ def test_rows_that_do_not_fit_the_declaration_are_named(folder, keys, message):
     [
         ({"kind": "generate", "target": "{{ name"}, "template `target`: not a Jinja template"),
         ({"kind": "loglikelihood", "choices": "a, b", "target": "0"}, "not one expression"),
-        ({"kind": "generate", "target": "x", "choices": ["a"]}, "choices: only for kind loglikelihood"),
+        ({"kind": "generate", "target": "x", "choices": ["a"]}, "choices: only for kinds loglikelihood and fill"),
         ({"kind": "rolling", "extract": "letter"}, "extract: only for kind generate"),
         ({"kind": "generate", "target": "x", "extract": "leter"}, "Did you mean 'letter'"),
     ],
@@ -133,3 +154,16 @@ def test_the_number_1_and_the_text_1_are_the_same_id(write_rows):
     folder = write_rows([{"uid": 1, "q": "a"}, {"uid": "1", "q": "b"}]).parent
     with pytest.raises(DataError, match=r"'1' \(rows 0, 1\)"):
         list(render(declare(folder, kind="rolling", prompt="{{ q }}", sample_id="uid"), Kind.ROLLING).shards())
+
+
+def test_a_declared_hole_is_filled_from_its_choices(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"text": "It was [MASK].", "right": "b"}\n')
+    declaration = {"name": "hole", "source": {"path": "rows.jsonl"}, "kind": "fill", "prompt": "{{ text }}"}
+
+    task = task_from_config(TaskConfig.model_validate({**declaration, "choices": ["a", "b"], "target": "{{ right }}"}), tmp_path)
+    text = task_from_config(TaskConfig.model_validate(declaration), tmp_path)
+
+    (shard,) = render(task, Kind.FILL).shards()
+    assert [(r["prompt"], r["continuations"]) for r in shard.requests.to_pylist()] == [("It was [MASK].", ["a", "b"])]
+    assert shard.samples.to_pylist()[0]["label"] == 1
+    assert (task.forms[Kind.FILL].metrics, text.forms[Kind.FILL].metrics) == (("acc",), ("pseudo_perplexity",))
