@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from raybench.core.errors import CheckpointError, InternalError
-from raybench.core.protocols import Done, Pool, Started
+from raybench.core.protocols import Done, Measured, Pool, Started
 from raybench.core.schema import keys_of
 from raybench.core.types import Asking
 from raybench.driver.dispatch import Action, Commit, Dispatcher, Load, Note, Run, Shape, Shards, Start, Stop
@@ -32,6 +32,8 @@ MAX_COMMITS = 16
 """Shards on their way to the disk at most: bounds what a kill can lose and what memory holds."""
 TICK_S = 1.0
 """Between two looks for engines that hang."""
+LOOK_S = 5.0
+"""Between two looks at what the pool offers: nodes may have come."""
 
 
 class Watcher(Protocol):
@@ -119,6 +121,7 @@ class Loop:
         self._commits: deque[_Commit] = deque()
         self._shots: OrderedDict[str, pa.RecordBatch] = OrderedDict()
         self._outcome = Outcome()
+        self._told: set[str] = set()
         # compaction reads and writes whole files: beside the loop, one at a time, and waited for at the end
         self._compactor = ThreadPoolExecutor(1, thread_name_prefix="raybench-compaction")
         self._compactions: list[Future[None]] = []
@@ -129,7 +132,7 @@ class Loop:
         Raises:
             CheckpointError: when one cannot be loaded and broken ones are not skipped; what is committed stays.
         """
-        begin = last_tick = self._clock()
+        begin = last_tick = last_look = self._clock()
         try:
             for pair in self._plan.pairs:
                 if self._left[pair.index] == 0:  # finished before; perhaps killed before it was compacted
@@ -141,6 +144,9 @@ class Loop:
                     self._watcher.note(f"stopping: waiting for {len(self._dispatcher.in_flight)} shards that run")
                     self._dispatcher.drain()
                     continue
+                if self._clock() - last_look >= LOOK_S:
+                    last_look = self._clock()
+                    self._perform(self._dispatcher.grow(self._pool.capacity(), last_look))
                 for event in self._pool.wait(WAIT_S):
                     if isinstance(event, Done):
                         self._results[event.shard] = event
@@ -220,6 +226,8 @@ class Loop:
             start=int(self._plan.shard_start[shard]),
             stop=int(self._plan.shard_stop[shard]),
             attempt=attempt,
+            batch_tokens=result.measured.batch_tokens,
+            is_budget_halved=result.measured.is_budget_halved,
         )
         return self._store.commit(task_path(pair.task), model_path(pair.model_name), result.batch, mark, is_fresh=True)
 
@@ -248,6 +256,7 @@ class Loop:
             "commit", shard=shard, task=pair.task, model=pair.model_name, fingerprint=fingerprint,
             sha256=committed.sha256, num_bytes=committed.num_bytes, attempt=attempt, seconds=measured.seconds,
         )  # fmt: skip
+        self._tell_notices(shard, measured)
         self._telemetry.append(
             {
                 "model": pair.model_name,
@@ -265,6 +274,23 @@ class Loop:
         self._done_samples += self._count(shard)
         if self._left[pair.index] == 0:
             self._compactions.append(self._compactor.submit(self._compact, pair.index))
+
+    def _tell_notices(self, shard: int, measured: Measured) -> None:
+        """What an engine has to say about a shard: shown once a model, a lowered budget once a task; the log has every lowered budget."""
+        pair = self._plan.pairs[self._plan.shard_pair[shard]]
+        notices = [("engine_notice", f"{pair.model_name}: {text}") for text in measured.notices]
+        if measured.is_budget_halved:
+            text = (
+                f"{pair.model_name} {pair.task}: memory ran out; computed with engine.batch_tokens {measured.batch_tokens}. Such shards stand "
+                "outside the promise of equal numbers; set that value to have all of them computed alike."
+            )
+            notices.append(("budget_halved", text))
+        for kind, message in notices:
+            if kind == "budget_halved" or message not in self._told:
+                self._log(kind, message=message, shard=shard)
+            if message not in self._told:
+                self._told.add(message)
+                self._watcher.note(message)
 
     def _count(self, shard: int) -> int:
         pair = int(self._plan.shard_pair[shard])

@@ -1,22 +1,26 @@
 """Log-probabilities of continuations: a decoder run over contexts and options, each shared part once where the architecture allows it.
 
-Shapes: Q tokens of a pack, P tokens of the prefix before it, B rows, L padded length, K scored positions, V vocabulary.
+Shapes: B rows, L padded length, Q tokens of a piece of the tree, P tokens before it, K scored positions, V vocabulary.
 """
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from raybench.engines.packing import Item, Pack, groups, layout, packs
+import numpy as np
+
+from raybench.engines.attention_masks import TreeMask, tree_mask_of
+from raybench.engines.memory import is_out_of_memory
+from raybench.engines.token_tree import Item, TokenTree, token_tree
 
 MAX_LOGITS = 2**28
 """Most logits of one forward pass (1 GiB in float32); a row that needs more runs alone."""
 
-_SOFTMAX_ROWS = 512  # positions whose logits are widened to float32 at once
+_SOFTMAX_ROWS = 256  # positions whose logits are widened to float32 at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,39 +31,66 @@ class Score:
     """Sum over its tokens, in nats; NaN where the logits are not finite."""
     is_greedy: bool
     """Whether every token was the most probable one."""
+    tokens: tuple[float, ...]
+    """Log-probability of each token."""
 
 
 class Scorer:
     """Scores items with a causal language model of transformers. Softmax always in float32."""
 
     def __init__(self, model: Any, *, batch_tokens: int) -> None:
-        """Measure once, on a few made-up tokens, whether `model` computes the same in packs as alone; if not it never packs.
+        """Measure once, on a few made-up tokens, whether `model` computes the same in a tree as in rows; if not, nothing is shared.
 
         Args:
             model: On its device, in evaluation mode.
             batch_tokens: Most padded tokens of one forward pass.
         """
         self._model = model
-        self._batch_tokens = batch_tokens
-        # one row of a pack grows quadratically in attention; a CPU is busy with few tokens, a GPU needs more
-        self._pack_tokens = min(batch_tokens, 2048 if model.device.type == "cuda" else 512)
-        self.packs = self._can_pack()
-        """Whether shared contexts are computed once."""
+        self.batch_tokens = batch_tokens
+        """May be lowered between two calls, when memory runs out."""
+        self._at: Any = None  # positions of the flattened batch that go through the output layer; None: all
+        head = model.get_output_embeddings()
+        self._selects = head is not None
+        if head is not None:
+            head.register_forward_pre_hook(self._select)
+        self.masks: TreeMask | None = None
+        """How the model is told who sees whom; None: nothing is shared."""
+        self.notice: str | None = None
+        """Why nothing is shared."""
+        found = tree_mask_of(model)
+        if isinstance(found, str):
+            self.notice = f"contexts are computed anew for every option: {found}"
+            return
+        self.masks = found
+        different = self._difference()
+        if different is not None:
+            self.masks = None
+            self.notice = f"contexts are computed anew for every option: {different}"
+
+    @property
+    def num_vocabulary(self) -> int:
+        """Rows of the embedding."""
+        return int(self._model.get_input_embeddings().num_embeddings)
+
+    @property
+    def piece_tokens(self) -> int:
+        """Tokens of the tree in one forward pass.
+
+        Attention grows with its square, and a CPU is busy with few; a GPU needs more. In proportion to the budget, so that half a budget
+        is half the memory.
+        """
+        share = 4 if self._model.device.type == "cuda" else 32
+        return max(1, min(max(16, self.batch_tokens // share), MAX_LOGITS // self.num_vocabulary))
 
     def score(self, items: Sequence[Item]) -> list[list[Score]]:
         """Scores of all continuations, sharing contexts where possible; depends on the items alone."""
-        if not self.packs:
+        if self.masks is None:
             return self.score_apart(items)
-        found: list[list[Score]] = [[] for _ in items]
-        for group in groups(items):
-            prefix = self._prefix(items[group.members[0]].context[: group.num_shared]) if group.num_shared else None
-            for members in packs(items, group, num_tokens=self._pack_tokens):
-                scores = self._run_pack([items[i] for i in members], prefix, group.num_shared)
-                if len(members) > 1 and not all(math.isfinite(s.logprob) for of_item in scores for s in of_item):
-                    # in one row, NaN of one item reaches the others through 0 * NaN in the attention
-                    scores = [self._run_pack([items[i]], prefix, group.num_shared)[0] for i in members]
-                for i, of_item in zip(members, scores, strict=True):
-                    found[i] = of_item
+        found = self._score_tree(items, self.masks)
+        # NaN of one sequence reaches the others through 0 * NaN in the attention: what is not finite is asked again, alone
+        for i, item in enumerate(items):
+            if not all(math.isfinite(s.logprob) for s in found[i]):
+                found[i] = [self.score_apart([Item(context=item.context, continuations=[c])])[0][0] for c in item.continuations]
         return found
 
     def score_apart(self, items: Sequence[Item]) -> list[list[Score]]:
@@ -69,15 +100,16 @@ class Scorer:
         """
         rows = [(i, j, [*item.context, *c][:-1], c) for i, item in enumerate(items) for j, c in enumerate(item.continuations)]
         rows.sort(key=lambda r: (-len(r[2]), r[0], r[1]))
-        found = [[Score(logprob=math.nan, is_greedy=False)] * len(item.continuations) for item in items]
-        most_scored = max(1, MAX_LOGITS // self._model.get_input_embeddings().num_embeddings)
+        nothing = Score(logprob=math.nan, is_greedy=False, tokens=())
+        found = [[nothing] * len(item.continuations) for item in items]
+        most_scored = max(1, MAX_LOGITS // self.num_vocabulary)
         start = 0
         while start < len(rows):
             longest = len(rows[start][2])
             stop, num_scored = start + 1, len(rows[start][3])
             while (
                 stop < len(rows)
-                and (stop + 1 - start) * longest <= self._batch_tokens
+                and (stop + 1 - start) * longest <= self.batch_tokens
                 and num_scored + len(rows[stop][3]) <= most_scored
                 and len(rows[stop][2]) * 4 >= longest * 3  # at most a quarter is padding
             ):
@@ -96,124 +128,130 @@ class Scorer:
         keep = [b * width + k for b, (x, c) in enumerate(rows) for k in range(len(x) - len(c), len(x))]
         with torch.inference_mode():
             logits_KV = self._forward(keep, input_ids=ids, use_cache=False)
-            index = _split(list(range(len(keep))), [len(c) for _, c in rows])
-            return _scores(logits_KV, index, [c for _, c in rows])
+            chosen, best = _picked(logits_KV, range(len(keep)), [t for _, c in rows for t in c])
+        return _scores(chosen, best, [len(c) for _, c in rows])
 
-    def _prefix(self, tokens: Sequence[int]) -> Any:
-        """Keys and values of a shared prefix, computed once: a cache and, for each layer, its (keys, values)."""
+    def _score_tree(self, items: Sequence[Item], masks: TreeMask) -> list[list[Score]]:
         import torch
         from transformers import DynamicCache
 
-        cache = DynamicCache(config=self._model.config)
-        with torch.inference_mode():
-            ids = torch.tensor([list(tokens)], device=self._model.device)
-            self._forward([len(tokens) - 1], input_ids=ids, past_key_values=cache, use_cache=True)
-        return cache, [(layer.keys, layer.values) for layer in cache.layers]
-
-    def _run_pack(self, items: Sequence[Item], prefix: Any, num_shared: int) -> list[list[Score]]:
-        import torch
-
-        pack = layout(items, num_shared=num_shared)
+        tree = token_tree(items)
+        nodes = np.array([n for of_item in tree.scored for row in of_item for n in row], np.int64)
+        targets = np.array([t for item in items for c in item.continuations for t in c], np.int64)
+        order = np.argsort(nodes, kind="stable")
+        chosen, best = [0.0] * len(nodes), [False] * len(nodes)
         device = self._model.device
-        extra: dict[str, Any] = {"use_cache": False}
-        if prefix is not None:
-            cache, states = prefix
-            for layer, (keys, values) in zip(cache.layers, states, strict=True):
-                layer.keys, layer.values = keys, values  # forget the previous pack; a forward pass appends to copies
-            extra = {"past_key_values": cache, "use_cache": True}
-        keep = sorted({k for rows in pack.scored for row in rows for k in row})
-        place = {k: n for n, k in enumerate(keep)}
+        cache = DynamicCache()
+        cached: np.ndarray[Any, np.dtype[np.int64]] = np.empty(0, np.int64)
         with torch.inference_mode():
-            logits_KV = self._forward(
-                keep,
-                input_ids=torch.tensor([pack.tokens], device=device),
-                position_ids=torch.tensor([pack.positions], device=device),
-                attention_mask=_block_mask(pack, num_shared, self._model.dtype, device),
-                **extra,
-            )
-            index = [[place[k] for k in row] for rows in pack.scored for row in rows]
-            flat = iter(_scores(logits_KV, index, [c for item in items for c in item.continuations]))
+            for start, stop in _pieces(len(tree.tokens), self.piece_tokens):
+                here = np.arange(start, stop)
+                keys = np.concatenate([cached, here])
+                mine = order[np.searchsorted(nodes, start, sorter=order) : np.searchsorted(nodes, stop, sorter=order)]
+                keep, rows = np.unique(nodes[mine], return_inverse=True)
+                logits_KV = self._forward(
+                    (keep - start).tolist() or [0],
+                    input_ids=torch.from_numpy(tree.tokens[None, start:stop]).to(device),
+                    position_ids=torch.from_numpy(tree.depth[None, start:stop]).to(device),
+                    attention_mask=masks.of(tree, here, keys, device),
+                    past_key_values=cache,
+                    use_cache=True,
+                )
+                for n, value, greedy in zip(mine, *_picked(logits_KV, rows.tolist(), targets[mine].tolist()), strict=True):
+                    chosen[n], best[n] = value, greedy
+                cached = _forget(cache, tree, keys, stop)
+        flat = iter(_scores(chosen, best, [len(c) for item in items for c in item.continuations]))
         return [[next(flat) for _ in item.continuations] for item in items]
 
     def _forward(self, keep: Sequence[int], **inputs: Any) -> Any:
         """Logits [K, V] at the positions `keep` of the flattened [B * L] batch; the output layer, often the largest, runs only there."""
         import torch
 
-        at = torch.tensor(keep, device=self._model.device)
-        head = self._model.get_output_embeddings()
-        if head is None:
-            return self._model(**inputs).logits.flatten(0, 1)[at]
+        with self._only_at(torch.tensor(keep, device=self._model.device)) as at:
+            logits = self._model(**inputs).logits
+            return logits[0] if self._selects else logits.flatten(0, 1)[at]
 
-        def select(_: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
-            return args[0].flatten(0, 1)[at][None], *args[1:]
-
-        # what follows the output layer (scaling, soft-capping) is the model's own and works on any number of positions
-        hook = head.register_forward_pre_hook(select)
+    @contextmanager
+    def _only_at(self, at: Any) -> Iterator[Any]:
+        self._at = at
         try:
-            return self._model(**inputs).logits[0]
+            yield at
         finally:
-            hook.remove()
+            self._at = None
 
-    def _can_pack(self) -> bool:
-        """Packing needs plain attention over everything before, positions as an argument, and a free choice of mask."""
-        from transformers import DynamicCache
-        from transformers.cache_utils import DynamicLayer
+    def _select(self, _: Any, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        """Before the output layer; what follows it (scaling, soft-capping) is the model's own and works on any number of positions."""
+        if self._at is None:
+            return None
+        states = args[0].flatten(0, -2)
+        return states[self._at.to(states.device)][None], *args[1:]
 
-        layers = DynamicCache(config=self._model.config).layers
-        if (
-            "position_ids" not in inspect.signature(self._model.forward).parameters
-            or not layers
-            or any(type(layer) is not DynamicLayer for layer in layers)
-        ):
-            return False
-        size = self._model.get_input_embeddings().num_embeddings
-        tokens = [i * 7919 % size for i in range(1, 21)]
+    def _difference(self) -> str | None:
+        """What is different between a tree, in pieces, and rows; None where nothing is."""
+        size = self.num_vocabulary
+        tokens = [i * 7919 % size for i in range(1, 41)]
         items = [
-            Item(context=tokens[:8] + tokens[a:b], continuations=[tokens[b : b + 3], tokens[a : a + 2]]) for a, b in ((8, 11), (14, 16))
+            Item(context=tokens[:12] + tokens[a:b], continuations=[tokens[b : b + 3], tokens[a : a + 2]]) for a, b in ((12, 15), (20, 31))
         ]
         apart = [s.logprob for of_item in self.score_apart(items) for s in of_item]
-        prefix = self._prefix(tokens[:8])
-        packed = [s.logprob for of_item in self._run_pack(items, prefix, 8) + self._run_pack(items, None, 0) for s in of_item]
+        assert self.masks is not None, "asked for only where there is a way to try"
+        try:
+            shared = self._score_tree([*items, items[0]], self.masks)
+        except (RuntimeError, ValueError, TypeError, AttributeError, IndexError, KeyError, AssertionError) as error:
+            if is_out_of_memory(error):
+                raise
+            return f"the architecture takes no mask of ours ({type(error).__name__}: {' '.join(str(error).split())[:120]})."
         # rounding in bfloat16 is far below 0.1 nats a token; a mask or positions that are ignored are far above
-        return all(abs(a - b) <= 0.02 * abs(a) + 0.02 or not math.isfinite(a) for a, b in zip(apart * 2, packed, strict=True))
+        pairs = zip(apart, [s.logprob for of_item in shared[:2] for s in of_item], strict=True)
+        worst = max((abs(a - b) for a, b in pairs if math.isfinite(a) and abs(a - b) > 0.02 * abs(a) + 0.02), default=None)
+        return (
+            None if worst is None else f"on a probe, shared contexts gave scores that differ by {worst:.2g} nats from those of plain rows."
+        )
 
 
-def _block_mask(pack: Pack, num_shared: int, dtype: Any, device: Any) -> Any:
-    """Additive mask [1, 1, Q, P + Q]: a token sees the prefix, and before itself its own context and its own branch."""
+def _pieces(total: int, size: int) -> list[tuple[int, int]]:
+    """[start, stop) of pieces of the tree; any cut is right, since ancestors that are still needed stay in the cache."""
+    return [(start, min(start + size, total)) for start in range(0, total, size)]
+
+
+def _forget(cache: Any, tree: TokenTree, keys: np.ndarray[Any, np.dtype[np.int64]], following: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Keep the states of the ancestors of the node `following`, drop the others; returns the nodes that were kept."""
     import torch
 
-    item = torch.tensor(pack.item, device=device)
-    branch = torch.tensor(pack.branch, device=device)
-    order = torch.arange(len(pack.tokens), device=device)
-    sees = (item[:, None] == item) & (order[:, None] >= order) & ((branch == 0) | (branch[:, None] == branch))
-    sees = torch.cat([sees.new_ones(len(order), num_shared), sees], dim=1)
-    return torch.zeros(sees.shape, dtype=dtype, device=device).masked_fill_(~sees, torch.finfo(dtype).min)[None, None]
+    kept = np.flatnonzero(tree.end[keys] > following)
+    # the ancestors are mostly those that the piece began with: then a view is enough, and the next piece copies it anyway
+    is_start = len(kept) == 0 or kept[-1] == len(kept) - 1
+    at = torch.from_numpy(kept)
+    for layer in cache.layers:
+        for name in ("keys", "values"):
+            states = getattr(layer, name)
+            setattr(layer, name, states[:, :, : len(kept)] if is_start else states.index_select(2, at.to(states.device)))
+    return keys[kept]
 
 
-def _scores(logits_KV: Any, index: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]]) -> list[Score]:
-    """Scores of continuations whose tokens are predicted at the rows `index` of the logits."""
+def _picked(logits_KV: Any, rows: Sequence[int], targets: Sequence[int]) -> tuple[list[float], list[bool]]:
+    """Log-probability of each target at its row of the logits, and whether it is the most probable token there; `rows` ascend."""
     import torch
 
-    rows = torch.tensor([k for row in index for k in row], device=logits_KV.device)
-    targets = torch.tensor([t for c in continuations for t in c], device=logits_KV.device)
-    chosen = torch.empty(len(rows), dtype=torch.float32, device=rows.device)
-    is_best = torch.empty(len(rows), dtype=torch.bool, device=rows.device)
+    device = logits_KV.device
+    at, wanted = (torch.tensor(x, dtype=torch.long, device=device) for x in (rows, targets))  # both may be empty
+    chosen = torch.empty(len(rows), dtype=torch.float32, device=device)
+    is_best = torch.empty(len(rows), dtype=torch.bool, device=device)
     for start in range(0, len(logits_KV), _SOFTMAX_ROWS):
         wide = logits_KV[start : start + _SOFTMAX_ROWS].float()
-        mine = ((rows >= start) & (rows < start + _SOFTMAX_ROWS)).nonzero()[:, 0]
-        at, wanted = rows[mine] - start, targets[mine]
-        is_best[mine] = wide.argmax(-1)[at] == wanted
-        chosen[mine] = wide.log_softmax(-1)[at, wanted]
-    lengths = [len(c) for c in continuations]
-    # the terms are summed in float64: on the same logits the result does not depend on how they are grouped
-    sums = [math.fsum(part) for part in _split(chosen.tolist(), lengths)]
-    greedy = _split(is_best.tolist(), lengths)
-    return [Score(logprob=s if math.isfinite(s) else math.nan, is_greedy=all(g)) for s, g in zip(sums, greedy, strict=True)]
+        first, last = np.searchsorted(rows, [start, start + _SOFTMAX_ROWS])
+        local, token = at[first:last] - start, wanted[first:last]
+        is_best[first:last] = wide.argmax(-1)[local] == token
+        chosen[first:last] = wide[local, token] - wide.logsumexp(-1)[local]
+    return chosen.tolist(), is_best.tolist()
 
 
-def _split(values: list[Any], lengths: Sequence[int]) -> list[list[Any]]:
-    parts, start = [], 0
+def _scores(chosen: Sequence[float], is_best: Sequence[bool], lengths: Sequence[int]) -> list[Score]:
+    found, start = [], 0
     for n in lengths:
-        parts.append(values[start : start + n])
+        tokens = tuple(chosen[start : start + n])
+        # the terms are summed in float64: on the same logits the result does not depend on how they are grouped
+        total = math.fsum(tokens) if all(map(math.isfinite, tokens)) else math.nan
+        found.append(Score(logprob=total, is_greedy=all(is_best[start : start + n]), tokens=tokens))
         start += n
-    return parts
+    return found

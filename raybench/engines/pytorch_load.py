@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from raybench.core.checkpoint import Checkpoint
 from raybench.core.engine_config import PytorchConfig
-from raybench.core.errors import CheckpointError, ConfigError
+from raybench.core.errors import CheckpointError, ConfigError, EngineError
 from raybench.engines import gguf, loading
+from raybench.engines.adapter import with_adapter
+from raybench.engines.memory import is_out_of_memory
+from raybench.engines.pytorch_options import check_quantized, loading_arguments
 
+_DECODER = "AutoModelForCausalLM"
 _HUB_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
 
 
@@ -25,6 +30,8 @@ class Loaded:
     """Tokens that end an answer."""
     layout: str
     """Digest of configuration and tokenizer files: equal where weights can be swapped."""
+    is_plain: bool = True
+    """Whether the module holds the weights of the files and nothing else: neither quantized ones nor an adapter."""
 
 
 def device_of(options: PytorchConfig) -> str:
@@ -89,23 +96,35 @@ def tokenizer_folder_of(checkpoint: Checkpoint, folder: Path) -> Path:
     return place
 
 
-def load(checkpoint: Checkpoint, options: PytorchConfig) -> Loaded:
+def load(checkpoint: Checkpoint, options: PytorchConfig, *, auto: str = _DECODER, may_lack: str = "") -> Loaded:
     """Bring a checkpoint into memory and compare what it gave with what the architecture needs.
+
+    Args:
+        checkpoint: What is loaded.
+        options: How.
+        auto: The class of transformers that knows the architecture's head.
+        may_lack: Regular expression of weights that nothing of what is asked reads (a pooler under an embedding).
 
     Raises:
         CheckpointError: when anything is missing or does not fit.
-        ConfigError: when the device is not there.
+        ConfigError: when the device is not there, or an option cannot be honoured.
+        EngineError: when memory does not suffice for the weights.
     """
-    from transformers import AutoModelForCausalLM
+    import transformers
 
     device = device_of(options)
     folder = folder_of(checkpoint)
     place = tokenizer_folder_of(checkpoint, folder)
+    arguments = loading_arguments(options, device)
+    is_quantized = check_quantized(folder, loading.read_config(folder), options)
+    is_plain = checkpoint.adapter is None and not is_quantized and options.quantization is None
+    if is_quantized:
+        arguments.setdefault("device_map", {"": device})
     try:
-        model, info = AutoModelForCausalLM.from_pretrained(
+        model, info = getattr(transformers, auto).from_pretrained(
             folder,
             dtype=dtype_of(options, device),
-            attn_implementation=options.attn_implementation,
+            **arguments,
             trust_remote_code=checkpoint.trust_remote_code,
             use_safetensors=not checkpoint.allow_pickle or None,
             weights_only=True,
@@ -114,12 +133,12 @@ def load(checkpoint: Checkpoint, options: PytorchConfig) -> Loaded:
             ignore_mismatched_sizes=True,  # not ignored: reported by name, and refused in _check_complete
         )
     except (OSError, ValueError, RuntimeError, KeyError, AttributeError, TypeError, ImportError) as error:
-        if "out of memory" in str(error):
-            raise
+        if is_out_of_memory(error):
+            raise EngineError(f"{folder}: no memory for the weights on {device}: {_first_lines(error)}") from error
         raise CheckpointError(
-            f"{folder}: transformers cannot load it as a decoder: {type(error).__name__}: {_first_lines(error)}"
+            f"{folder}: transformers cannot load it {'as a decoder' if auto == _DECODER else f'by {auto}'}: {type(error).__name__}: {_first_lines(error)}"
         ) from error
-    _check_complete(folder, info)
+    _check_complete(folder, info, may_lack)
     tokenizer = load_tokenizer(place, checkpoint)
     num_rows = model.get_input_embeddings().num_embeddings
     largest = max(tokenizer.get_vocab().values(), default=-1)
@@ -128,7 +147,15 @@ def load(checkpoint: Checkpoint, options: PytorchConfig) -> Loaded:
             f"{folder}: the tokenizer in {place} has token ids up to {largest}, the embedding only {num_rows} rows. They do not belong together; set `tokenizer:` on this model."
         )
     eos = loading.eos_ids(folder) | ({tokenizer.eos_token_id} - {None})
-    return Loaded(model=model.to(device).eval(), tokenizer=tokenizer, eos=eos, layout=loading.layout_digest(folder, place))
+    if checkpoint.adapter is not None:
+        model = with_adapter(model, checkpoint)
+    if "device_map" not in arguments:
+        model = model.to(device)
+    if options.compile:
+        import torch
+
+        model.forward = torch.compile(model.forward, dynamic=True)
+    return Loaded(model=model.eval(), tokenizer=tokenizer, eos=eos, layout=loading.layout_digest(folder, place), is_plain=is_plain)
 
 
 def swap(loaded: Loaded, checkpoint: Checkpoint) -> Loaded | None:
@@ -139,6 +166,8 @@ def swap(loaded: Loaded, checkpoint: Checkpoint) -> Loaded | None:
     """
     from safetensors.torch import load_file
 
+    if checkpoint.module is not None or checkpoint.adapter is not None or not loaded.is_plain:
+        return None
     folder = folder_of(checkpoint)
     place = tokenizer_folder_of(checkpoint, folder)
     files = loading.weight_files(folder, allow_pickle=checkpoint.allow_pickle)
@@ -153,7 +182,7 @@ def swap(loaded: Loaded, checkpoint: Checkpoint) -> Loaded | None:
         return None
     loaded.model.load_state_dict(state, strict=False)
     eos = loading.eos_ids(folder) | ({loaded.tokenizer.eos_token_id} - {None})
-    return Loaded(model=loaded.model, tokenizer=loaded.tokenizer, eos=eos, layout=loaded.layout)
+    return replace(loaded, eos=eos)
 
 
 def quiet() -> None:
@@ -195,13 +224,13 @@ def load_tokenizer(folder: Path, checkpoint: Checkpoint) -> Any:
         raise CheckpointError(f"{folder}: the tokenizer cannot be loaded: {_first_lines(error)}") from error
 
 
-def _check_complete(folder: Path, info: Any) -> None:
-    missing = sorted(info["missing_keys"])
+def _check_complete(folder: Path, info: Any, may_lack: str) -> None:
+    missing = sorted(k for k in info["missing_keys"] if not (may_lack and re.search(may_lack, k)))
     mismatched = sorted(str(m[0]) if isinstance(m, tuple) else str(m) for m in info["mismatched_keys"])
     for names, what in ((missing, "missing and would be made up"), (mismatched, "of another shape than config.json says")):
         if names:
             raise CheckpointError(
-                f"{folder}: {len(names)} weights are {what}: {', '.join(names[:5])}. Expected all weights of the decoder; the folder is incomplete or of another architecture."
+                f"{folder}: {len(names)} weights are {what}: {', '.join(names[:5])}. Expected all weights, those of the head too; the folder is incomplete or of another architecture."
             )
 
 
