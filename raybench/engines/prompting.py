@@ -12,7 +12,7 @@ from raybench.core.types import ErrorCode, Message, Request
 
 T = TypeVar("T")
 
-Overlong = Literal["error", "truncate_left", "fewer_shots"]
+Overlong = Literal["error", "truncate_left", "truncate_right", "fewer_shots"]
 
 
 class PromptError(Exception):
@@ -57,34 +57,62 @@ class Prompter:
 
     def delimiter(self, request: Request) -> str:
         """Between context and answer: under a chat template the turn takes its place (lm_eval api/task.py, construct_requests)."""
-        return "" if self._checkpoint.chat_template is not None else request.delimiter
+        is_open = bool(request.prefix) and not request.prefix[-1].isspace()  # the last message is continued behind a word
+        return "" if self._checkpoint.chat_template is not None and not is_open else request.delimiter
 
-    def messages(self, request: Request) -> list[Message]:
-        """The conversation of a request (lm_eval api/task.py, fewshot_context and build_qa_turn)."""
+    def messages(self, request: Request, answers: Sequence[str] = ()) -> list[Message]:
+        """The conversation of a request (lm_eval api/task.py, fewshot_context and build_qa_turn).
+
+        Args:
+            request: What is asked.
+            answers: The model's answers to the first turns, without the request's prefix; the last message asks the turn after them.
+        """
         system = join(self._checkpoint.system_prompt or "", request.description, request.separator)
-        turns = [Message(role="system", content=system)] if system else []
+        said = [Message(role="system", content=system)] if system else []
         if self._checkpoint.fewshot_as_multiturn:
             for shot in request.shots:
-                turns += [Message(role="user", content=shot.question), Message(role="assistant", content=shot.answer)]
-            return [*turns, Message(role="user", content=request.prompt)]
-        return [*turns, Message(role="user", content=request.context.removeprefix(request.description))]
+                said += [Message(role="user", content=shot.question), Message(role="assistant", content=shot.answer)]
+            said.append(Message(role="user", content=request.prompt))
+        else:
+            question = request.context.removeprefix(request.description)
+            if request.prefix:
+                question = question.removesuffix(request.gap(request.prompt, request.prefix) + request.prefix)
+            said.append(Message(role="user", content=question))
+        if request.prefix and not answers:
+            return [*said, Message(role="assistant", content=request.prefix)]
+        for number, answer in enumerate(answers):
+            answer = answer if number else request.prefix + answer
+            said += [Message(role="assistant", content=answer), Message(role="user", content=request.turns[number])]
+        return said
 
-    def text(self, request: Request) -> str:
+    def text(self, request: Request, answers: Sequence[str] = ()) -> str:
         """The whole prompt as the model sees it.
+
+        Args:
+            request: What is asked.
+            answers: The model's answers to the first turns, without the request's prefix; the prompt is that of the turn after them. Without a
+                chat template, turns stand behind each other as few-shot examples do.
 
         Raises:
             PromptError: TEMPLATE, when the chat template refuses the messages or leaves the system message out.
         """
         if not self.is_chat(request):
-            return request.context
+            text = request.context
+            for number, answer in enumerate(answers):
+                gap = "" if request.prefix and number == 0 else request.delimiter
+                text += f"{gap}{answer}{request.separator}{request.turns[number]}"
+            return text
         template = self._checkpoint.chat_template
-        messages = self.messages(request)
+        messages = self.messages(request, answers)
+        is_continued = messages[-1].role == "assistant"
         try:
             rendered = self._tokenizer.apply_chat_template(
                 [{"role": m.role, "content": m.content} for m in messages],
                 chat_template=None if template == "auto" else template,
                 tokenize=False,
-                add_generation_prompt=True,
+                add_generation_prompt=not is_continued,
+                continue_final_message=is_continued,
+                **self._checkpoint.chat_template_kwargs,
             )
         except self._template_errors as error:
             raise PromptError(
@@ -108,9 +136,9 @@ class Prompter:
         add = special and not is_chat and not text.startswith(self._prefix_text)
         return list(self._tokenizer.encode(text, add_special_tokens=add))
 
-    def prompt(self, request: Request) -> list[int]:
-        """Tokens of the prompt of a generation; the prefix token alone where it is empty."""
-        return self.encode(self.text(request), is_chat=self.is_chat(request)) or [self.prefix_id]
+    def prompt(self, request: Request, answers: Sequence[str] = ()) -> list[int]:
+        """Tokens of the prompt of a generation, after `answers` to its first turns; the prefix token alone where it is empty."""
+        return self.encode(self.text(request, answers), is_chat=self.is_chat(request)) or [self.prefix_id]
 
     def pairs(self, request: Request) -> tuple[list[int], list[list[int]]]:
         """Tokens of the context and of each continuation (lm_eval api/model.py, loglikelihood and _encode_pair).

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import gc
 import math
 from collections.abc import Callable, Sequence
-from random import Random
 from typing import Literal
 
 from raybench.core.checkpoint import Checkpoint
 from raybench.core.engine_config import PytorchConfig, engine_config
-from raybench.core.errors import ConfigError, EngineDead, EngineError, InternalError
-from raybench.core.fingerprint import seed_for
+from raybench.core.errors import ConfigError, InternalError
 from raybench.core.protocols import EngineSpec
-from raybench.core.types import ErrorCode, FinishReason, Generation, Kind, Likelihoods, Prediction, Request, Sampling, TextLikelihood
+from raybench.core.types import ErrorCode, FinishReason, Kind, Likelihoods, Prediction, Request, TextLikelihood
 from raybench.engines import pytorch_load
-from raybench.engines.generate import Generator, Row
+from raybench.engines.conversation import Conversations
+from raybench.engines.generate import Generator
 from raybench.engines.likelihood import Score, Scorer
-from raybench.engines.packing import Item
+from raybench.engines.memory import answer_within, free
 from raybench.engines.prompting import Fitted, Prompter, PromptError, cut_left, fit
 from raybench.engines.rolling import windows
+from raybench.engines.token_tree import Item
 
 _DEFAULT_MAX_LENGTH = 2048  # lm_eval models/utils.py, where neither the model nor its tokenizer says
 
@@ -61,33 +60,41 @@ class PytorchCausalEngine:
         return self._max_length
 
     def run(self, requests: Sequence[Request]) -> list[Prediction]:
-        """Answer one shard; batches are formed inside it."""
+        """Answer one shard; batches are formed inside it. When memory runs out, the whole shard is computed again with half the budget."""
         import torch
 
         torch.set_num_threads(self._options.threads)  # another engine in this process may have changed it
+        return answer_within(
+            self._options.batch_tokens, lambda budget: self._attempt(requests, budget), self._loaded.model.device, self._notices
+        )
+
+    def _attempt(self, requests: Sequence[Request], budget: int) -> list[Prediction]:
+        """Answer with at most `budget` tokens in a forward pass."""
+        self._scorer.batch_tokens = self._generator.batch_tokens = budget
+        try:
+            return self._answers(requests)
+        finally:
+            self._scorer.batch_tokens = self._generator.batch_tokens = self._options.batch_tokens
+
+    def _answers(self, requests: Sequence[Request]) -> list[Prediction]:
         found: list[Prediction | None] = [None] * len(requests)
         by_kind: dict[Kind, Callable[[list[Request]], list[Prediction]]] = {
             Kind.GENERATE: self._generate,
             Kind.LOGLIKELIHOOD: self._loglikelihood,
             Kind.ROLLING: self._rolling,
         }
-        try:
-            for kind in dict.fromkeys(r.kind for r in requests):
-                at = [i for i, r in enumerate(requests) if r.kind is kind]
-                answer = by_kind.get(kind, _refuse)
-                for i, prediction in zip(at, answer([requests[i] for i in at]), strict=True):
-                    found[i] = prediction
-        except torch.OutOfMemoryError as error:
-            raise EngineError(
-                f"out of memory on {self._loaded.model.device}: {str(error)[:200]} Lower engine.batch_tokens (now {self._options.batch_tokens})."
-            ) from error
-        except RuntimeError as error:
-            if "CUDA error" in str(error):  # after one of these every further call fails
-                raise EngineDead(f"the GPU failed: {str(error)[:400]}") from error
-            raise
+        for kind in dict.fromkeys(r.kind for r in requests):
+            at = [i for i, r in enumerate(requests) if r.kind is kind]
+            answer = by_kind.get(kind, _refuse)
+            for i, prediction in zip(at, answer([requests[i] for i in at]), strict=True):
+                found[i] = prediction
         if any(p is None for p in found):
             raise InternalError(f"{len(requests)} requests, {sum(p is not None for p in found)} predictions.")
         return [p for p in found if p is not None]
+
+    @property
+    def _notices(self) -> list[str]:
+        return [n for n in (self._scorer.notice, self._generator.notice) if n is not None]
 
     def load(self, checkpoint: Checkpoint) -> bool:
         """Swap other weights into the live module where configuration and tokenizer are the same; False otherwise."""
@@ -106,58 +113,19 @@ class PytorchCausalEngine:
 
     def close(self) -> None:
         """Free the model's memory."""
-        import torch
-
         del self._loaded, self._scorer, self._generator, self._prompter
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        free()
 
     def _take(self, loaded: pytorch_load.Loaded, checkpoint: Checkpoint) -> None:
         self._loaded = loaded
         self._prompter = Prompter(loaded.tokenizer, checkpoint)
-        self._generator = Generator(loaded.model, loaded.tokenizer, eos=loaded.eos, batch_tokens=self._options.batch_tokens)
+        self._generator = Generator(
+            loaded.model, loaded.tokenizer, eos=loaded.eos, batch_tokens=self._options.batch_tokens, think_end=checkpoint.think_end
+        )
 
     def _generate(self, requests: list[Request]) -> list[Prediction]:
-        refused: dict[int, Prediction] = {}
-        rows: dict[int, tuple[Row, int]] = {}
-        for i, request in enumerate(requests):
-            try:
-                prompt, num_truncated = self._fit_prompt(request)
-            except PromptError as error:
-                refused[i] = Prediction.failed(request, error.code, error.message)
-                continue
-            sampling = request.sampling or Sampling()
-            rows[i] = Row(prompt=prompt, sampling=sampling, draw=_draw(request, sampling)), num_truncated
-        self._generator.run([row for row, _ in rows.values()])
-        return [refused[i] if i in refused else self._answer(request, *rows[i]) for i, request in enumerate(requests)]
-
-    def _fit_prompt(self, request: Request) -> tuple[list[int], int]:
-        """Tokens of the prompt, leaving room for the answer, and how many were cut (lm_eval models/huggingface.py, generate_until)."""
-        num_new = (request.sampling or Sampling()).max_tokens
-        room = self.max_length - num_new
-        if room < 1:
-            message = f"max_tokens {num_new} leaves no room for a prompt in a context of {self.max_length}. Lower max_tokens."
-            raise PromptError(ErrorCode.OVERLONG, message)
-        fitted = fit(request, self._options.overlong, encode=self._prompter.prompt, excess=lambda p: len(p) - room, length=len)
-        prompt = cut_left(fitted.encoded, room)
-        return prompt, fitted.num_dropped + len(fitted.encoded) - len(prompt)
-
-    def _answer(self, request: Request, row: Row, num_truncated: int) -> Prediction:
-        if row.finish is None:
-            raise InternalError(f"sample '{request.sample_id}': its answer was never finished.")
-        if row.finish is FinishReason.ERROR:
-            return self._nonfinite(request)
-        return Prediction(
-            sample_id=request.sample_id,
-            request=request.request,
-            repeat=request.repeat,
-            finish_reason=row.finish,
-            num_prompt_tokens=len(row.prompt),
-            num_output_tokens=row.num_new,
-            num_truncated_tokens=num_truncated,
-            output=Generation(text=self._generator.text(row)),
-        )
+        conversations = Conversations(self._generator, self._prompter, max_length=self.max_length, overlong=self._options.overlong)
+        return conversations.answer(requests, nonfinite=self._nonfinite)
 
     def _loglikelihood(self, requests: list[Request]) -> list[Prediction]:
         refused: dict[int, Prediction] = {}
@@ -215,6 +183,7 @@ class PytorchCausalEngine:
                 logprobs=tuple(s.logprob for s in mine),
                 is_greedy=tuple(s.is_greedy for s in mine),
                 num_tokens=tuple(len(items[i].continuations[k]) for i, k in places),
+                token_logprobs=tuple(s.tokens for s in mine) if request.keep_tokens else None,
             ),
         )
 
@@ -244,7 +213,11 @@ class PytorchCausalEngine:
                 repeat=requests[i].repeat,
                 finish_reason=FinishReason.SCORED,
                 num_prompt_tokens=num_tokens,
-                output=TextLikelihood(logprob=logprob, num_tokens=num_tokens),
+                output=TextLikelihood(
+                    logprob=logprob,
+                    num_tokens=num_tokens,
+                    token_logprobs=tuple(x for n in mine for x in scores[n][0].tokens) if requests[i].keep_tokens else None,
+                ),
             )
         return [found[i] for i in range(len(requests))]
 
@@ -270,14 +243,6 @@ def _max_length(loaded: pytorch_load.Loaded, wanted: int | None) -> int:
         return wanted
     length = loaded.tokenizer.model_max_length
     return positions or (int(length) if length < 10**9 else _DEFAULT_MAX_LENGTH)
-
-
-def _draw(request: Request, sampling: Sampling) -> Random | None:
-    if sampling.temperature == 0:
-        return None
-    # a request made by hand may have no seed: its key still tells its draws apart from those of other repeats
-    seed = request.seed if request.seed is not None else seed_for(0, request.request, request.sample_id, request.repeat, "sampling")
-    return Random(seed)
 
 
 def _refuse(requests: list[Request]) -> list[Prediction]:

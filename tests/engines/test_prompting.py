@@ -57,6 +57,60 @@ def test_the_conversation_is_that_of_lm_eval(tokenizer: Any, harness: Any, multi
     assert chat.text(ASK) == expected
 
 
+@pytest.mark.parametrize("prompt", ["Q: 3+3?\nA:", "Q: 3+3?\n"])  # white space takes the place of the delimiter
+@pytest.mark.parametrize("prefix", ["It is", "It is ", " so"])
+@pytest.mark.parametrize("template", [None, "auto", "single"])
+def test_the_beginning_of_an_answer_is_put_as_lm_eval_puts_it(
+    tokenizer: Any, harness: Any, prompt: str, prefix: str, template: str | None
+) -> None:
+    from lm_eval.api.task import ConfigurableTask
+    from lm_eval.api.utils import Message, messages_to_text, multiturn_to_singleturn
+
+    request = replace(ASK, shots=tuple(replace(s, answer=join(prefix, s.answer, " ")) for s in SHOTS), prompt=prompt, prefix=prefix)
+    turns = [Message("system", "Add.\n\n")]
+    for shot in SHOTS:
+        turns += ConfigurableTask.build_qa_turn(None, q=shot.question, a=shot.answer, gen_prefix=prefix)
+    turns += ConfigurableTask.build_qa_turn(None, q=prompt, gen_prefix=prefix, few_delim="")
+    if template is None:
+        expected = messages_to_text(turns)
+    else:
+        said = [m.to_dict() for m in turns] if template == "auto" else multiturn_to_singleturn(turns)
+        expected = harness.apply_chat_template(said, add_generation_prompt=False)
+
+    asked = prompter(tokenizer, chat_template=template and "auto", fewshot_as_multiturn=template == "auto")
+
+    assert asked.text(request) == expected
+
+
+@pytest.mark.parametrize(("prefix", "expected"), [("", ""), ("It is", " "), ("It is ", "")])
+def test_under_a_template_the_delimiter_stands_behind_the_beginning_of_an_answer(tokenizer: Any, prefix: str, expected: str) -> None:
+    # lm_eval 0.4.13 api/task.py, construct_requests: the target delimiter, where the prefix does not end with white space
+    assert prompter(tokenizer, chat_template="auto").delimiter(replace(ASK, prefix=prefix)) == expected
+
+
+def test_template_arguments_reach_the_template_as_in_lm_eval(tokenizer: Any, harness: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    template = "{% for m in messages %}{{ m.content }}{% endfor %}{% if enable_thinking %}<think>{% endif %}{{ style }}"
+    monkeypatch.setattr(harness.tokenizer, "chat_template", template)
+    monkeypatch.setattr(harness, "chat_template_args", {"enable_thinking": True, "style": "!"})
+    expected = harness.apply_chat_template([{"role": "user", "content": ASK.prompt}])
+
+    chat = prompter(tokenizer, chat_template=template, chat_template_kwargs={"enable_thinking": True, "style": "!"})
+
+    assert chat.text(replace(ASK, shots=(), description="")) == expected == ASK.prompt + "<think>!"
+
+
+def test_further_turns_stand_behind_the_answers_before(tokenizer: Any) -> None:
+    asked = Request(sample_id="s", kind=Kind.GENERATE, shots=SHOTS[:1], prompt="a?", turns=("b?", "c?"), prefix="So")
+    plain, chat = prompter(tokenizer), prompter(tokenizer, chat_template="auto")
+
+    assert plain.text(asked) == "Q: 1+1?\nA: 2\n\na? So"
+    assert plain.text(asked, ["A1", "A2"]) == "Q: 1+1?\nA: 2\n\na? SoA1\n\nb? A2\n\nc?"
+    assert [(m.role, m.content) for m in chat.messages(asked, ["A1", "A2"])] == [
+        ("user", "Q: 1+1?\nA:"), ("assistant", "2"),
+        ("user", "a?"), ("assistant", "SoA1"), ("user", "b?"), ("assistant", "A2"), ("user", "c?"),
+    ]  # fmt: skip
+
+
 def test_a_template_of_the_run_replaces_the_checkpoints(tokenizer: Any) -> None:
     chat = prompter(tokenizer, chat_template="{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}")
 

@@ -76,12 +76,13 @@ def text(prediction: Prediction) -> str:
     return prediction.output.text
 
 
-@pytest.mark.parametrize("packs", [True, False])
-def test_likelihoods_are_those_of_lm_eval(engine: PytorchCausalEngine, harness: Any, packs: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("shares", [True, False])
+def test_likelihoods_are_those_of_lm_eval(engine: PytorchCausalEngine, harness: Any, shares: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     pairs = [(r.context, r.delimiter + c) for r in CHOICES for c in r.continuations]
     expected = harness.loglikelihood(instances("loglikelihood", pairs), disable_tqdm=True)
-    assert engine._scorer.packs  # a Llama can
-    monkeypatch.setattr(engine._scorer, "packs", packs)
+    assert engine._scorer.masks is not None  # a Llama can
+    if not shares:
+        monkeypatch.setattr(engine._scorer, "masks", None)
 
     found = [likelihoods(p) for p in engine.run(CHOICES)]
 
@@ -238,7 +239,7 @@ def test_nan_is_an_error_row_and_leaves_the_neighbours_alone(tiny_llama: Path, t
     write = [Request(sample_id=p, kind=Kind.GENERATE, prompt=p, sampling=Sampling(max_tokens=4)) for p in ("a", "Z", "bcd")]
     page = [Request(sample_id=p, kind=Kind.ROLLING, prompt=p) for p in ("a b", "a Z b")]
 
-    assert engine._scorer.packs
+    assert engine._scorer.masks
     *rows, row = engine.run([*clean, struck])
 
     assert (row.error_code, row.output) == (ErrorCode.NONFINITE, None)
@@ -332,4 +333,4 @@ def test_other_architectures_agree_with_lm_eval(family: str, tiny_llama: Path, t
 
     assert found == pytest.approx([x for x, _ in expected], abs=2e-4)
     assert [text(a) for a in answers] == written
-    assert engine._scorer.packs == (family in ("gpt2", "gpt_neox"))
+    assert (engine._scorer.masks is None) == (family == "bloom")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from raybench.core.types import Sampling
-from raybench.engines.sampling import next_token
+from raybench.engines.sampling import next_tokens
 
 
 class Fixed(Random):
@@ -63,11 +63,11 @@ def test_tokens_are_drawn_with_the_probabilities_of_transformers(sampling: Sampl
     seen = [3, 7, 7, 11]
     expected = warped(sampling, seen)
     num_draws = 2000
-    counts = torch.zeros(50)
 
-    for i in range(num_draws):  # an even grid instead of chance: each token comes up in proportion, to one part
-        token = next_token(logits(), sampling, seen=torch.tensor(seen), draw=Fixed((i + 0.5) / num_draws))
-        counts[token] += 1
+    # an even grid instead of chance: each token comes up in proportion, to one part
+    draws = [Fixed((i + 0.5) / num_draws) for i in range(num_draws)]
+    tokens = next_tokens(logits().expand(num_draws, -1), sampling, seen=[seen] * num_draws, draws=draws)
+    counts = torch.bincount(torch.tensor(tokens), minlength=50)
 
     assert (counts / num_draws).tolist() == pytest.approx(expected.tolist(), abs=1.01 / num_draws)
 
@@ -77,6 +77,40 @@ def test_without_temperature_the_penalty_still_counts() -> None:
 
     values = torch.tensor([1.0, 2.0, 1.9])
 
-    assert next_token(values, Sampling(), seen=torch.tensor([1]), draw=None) == 1
-    assert next_token(values, Sampling(repetition_penalty=1.5), seen=torch.tensor([1]), draw=None) == 2
+    assert next_tokens(values[None], Sampling(), seen=[[1]], draws=[None]) == [1]
+    assert next_tokens(values[None], Sampling(repetition_penalty=1.5), seen=[[1]], draws=[None]) == [2]
     assert values.tolist() == pytest.approx([1.0, 2.0, 1.9])  # unchanged
+
+
+@pytest.mark.parametrize("sampling", [Sampling(temperature=1.0, top_k=3), Sampling(temperature=1.0, top_p=0.5)])
+def test_of_equal_logits_on_the_edge_the_lowest_ids_are_kept(sampling: Sampling) -> None:
+    import torch
+
+    values = torch.tensor([0.0, 1.0, 1.0, 1.0, 1.0, 1.0]) * 30  # five equal ones: the third passes a half
+    draws = [Fixed((i + 0.5) / 100) for i in range(100)]
+
+    tokens = next_tokens(values.expand(100, -1), sampling, seen=[[]] * 100, draws=draws)
+
+    assert sorted(set(tokens)) == [1, 2, 3]
+
+
+def test_a_flat_distribution_is_cut_where_its_sum_reaches_top_p() -> None:
+    import torch
+
+    draws = [Fixed((i + 0.5) / 4000) for i in range(4000)]
+    values = torch.arange(1000, 0, -1) / 1e6  # nearly equal, more of them than are looked at first
+
+    tokens = next_tokens(values.expand(4000, -1), Sampling(temperature=1.0, top_p=0.5), seen=[[]] * 4000, draws=draws)
+
+    assert sorted(set(tokens)) == list(range(500))
+
+
+def test_a_row_draws_the_same_among_other_rows() -> None:
+    import torch
+
+    several = torch.randn(5, 400, generator=torch.Generator().manual_seed(3)) * 3
+    sampling = Sampling(temperature=1.2, top_p=0.8, top_k=100, min_p=0.01)
+
+    together = next_tokens(several, sampling, seen=[[]] * 5, draws=[Random(i) for i in range(5)])
+
+    assert together == [next_tokens(several[i : i + 1], sampling, seen=[[]], draws=[Random(i)])[0] for i in range(5)]
