@@ -4,6 +4,7 @@ The names are those of lm-evaluation-harness (0.4.13, lm_eval/api/metrics.py), s
 
     perplexity        exp(-sum logprob / samples)      one continuation a sample (LAMBADA: the last word)
     token_perplexity  exp(-sum logprob / sum tokens)   depends on the tokenizer: not comparable between models
+    pseudo_perplexity exp(-sum pseudo logprob / sum tokens)   of a masked model (Salazar et al. 2020, equation 3)
     word_perplexity   exp(-sum logprob / sum words)    words of the original text, before any detokenising
     byte_perplexity   exp(-sum logprob / sum bytes)    UTF-8 bytes of the original text
     bits_per_byte     -sum logprob / sum bytes / ln 2
@@ -74,8 +75,19 @@ def _single(output: Likelihoods, sample: Sample) -> Likelihoods:
     return output
 
 
+def _questions(scored: Scored) -> list[Prediction]:
+    """The rows of the question itself, one a repeat."""
+    rows = [p for p in scored.predictions if not p.request]
+    if not rows:
+        raise ConfigError(
+            f"sample '{scored.sample.id}': its options were asked one by one, and perplexity, token_perplexity and greedy_acc need one "
+            "question. Use acc."
+        )
+    return rows
+
+
 def _singles(scored: Scored) -> list[Likelihoods]:
-    return [_single(likelihoods(p), scored.sample) for p in scored.predictions if not p.request]
+    return [_single(likelihoods(p), scored.sample) for p in _questions(scored)]
 
 
 def _continuation(scored: Scored) -> tuple[float, ...]:
@@ -90,7 +102,7 @@ def _is_greedy(scored: Scored) -> float:
 
 def _tokens(scored: Scored) -> tuple[float, ...]:
     logprob = num_tokens = 0.0
-    rows = [p for p in scored.predictions if not p.request]
+    rows = _questions(scored)
     for row in rows:
         output = row.output
         if isinstance(output, TextLikelihood):
@@ -134,6 +146,7 @@ def _bytes(scored: Scored) -> tuple[float, ...]:
 
 PERPLEXITY = Perplexity(name="perplexity", stats=("logprob",), stats_of=_continuation, signature="per:sample")
 TOKEN_PERPLEXITY = Perplexity(name="token_perplexity", stats=("logprob", "tokens"), stats_of=_tokens, signature="per:token")
+PSEUDO_PERPLEXITY = Perplexity(name="pseudo_perplexity", stats=("logprob", "tokens"), stats_of=_tokens, signature="per:token")
 WORD_PERPLEXITY = Perplexity(name="word_perplexity", stats=("logprob", "words"), stats_of=_words, signature="per:word")
 BYTE_PERPLEXITY = Perplexity(name="byte_perplexity", stats=("logprob", "bytes"), stats_of=_bytes, signature="per:byte")
 BITS_PER_BYTE = Perplexity(name="bits_per_byte", stats=("logprob", "bytes"), stats_of=_bytes, in_bits=True, signature="per:byte")

@@ -32,7 +32,7 @@ def _entry(metric: Metric, about: str, *kinds: Kind, requests: tuple[str, ...] =
 
 _BUILT_IN: dict[str, _Entry] = dict(
     [
-        _entry(choice.ACC, "share of samples whose most likely option is the right one", Kind.LOGLIKELIHOOD),
+        _entry(choice.ACC, "share of samples whose most likely option is the right one", Kind.LOGLIKELIHOOD, Kind.FILL),
         _entry(choice.ACC_NORM, "the same with log-probabilities per character of the option", Kind.LOGLIKELIHOOD),
         _entry(choice.ACC_BYTES, "the same with log-probabilities per UTF-8 byte of the option", Kind.LOGLIKELIHOOD),
         _entry(
@@ -41,9 +41,11 @@ _BUILT_IN: dict[str, _Entry] = dict(
             Kind.LOGLIKELIHOOD,
             requests=("", choice.UNCONDITIONAL),
         ),
+        _entry(choice.MC2, "probability of the right options among all of them (TruthfulQA mc2)", Kind.LOGLIKELIHOOD),
         _entry(likelihood.GREEDY_ACC, "share of samples whose one continuation is what greedy decoding gives", Kind.LOGLIKELIHOOD),
         _entry(likelihood.PERPLEXITY, "exp of minus the mean log-probability of a continuation (LAMBADA)", Kind.LOGLIKELIHOOD),
         _entry(likelihood.TOKEN_PERPLEXITY, "perplexity per token; not comparable between tokenizers", Kind.ROLLING, Kind.LOGLIKELIHOOD),
+        _entry(likelihood.PSEUDO_PERPLEXITY, "exp of minus the mean log-probability of a token, each masked in turn", Kind.FILL),
         _entry(likelihood.WORD_PERPLEXITY, "perplexity per word of the original text", Kind.ROLLING),
         _entry(likelihood.BYTE_PERPLEXITY, "perplexity per UTF-8 byte of the original text", Kind.ROLLING),
         _entry(likelihood.BITS_PER_BYTE, "bits per UTF-8 byte of the original text", Kind.ROLLING),

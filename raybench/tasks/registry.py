@@ -10,10 +10,26 @@ from types import MappingProxyType
 
 from raybench.core.errors import ConfigError
 from raybench.core.mistakes import suggest
-from raybench.tasks import arc, gsm8k, mmlu, quickstart, wikitext
+from raybench.tasks import (
+    arc,
+    boolq,
+    commonsense_qa,
+    gsm8k,
+    hellaswag,
+    lambada,
+    mmlu,
+    openbookqa,
+    piqa,
+    quickstart,
+    truthfulqa,
+    wikitext,
+    winogrande,
+)
 from raybench.tasks.task import Group, Task
 
-_FAMILIES = (quickstart, arc, gsm8k, mmlu, wikitext)
+_FAMILIES = (
+    quickstart, arc, boolq, commonsense_qa, gsm8k, hellaswag, lambada, mmlu, openbookqa, piqa, truthfulqa, wikitext, winogrande,
+)  # fmt: skip
 _BUILT_IN: Mapping[str, Task | Group] = MappingProxyType({t.name: t for family in _FAMILIES for t in (*family.TASKS, *family.GROUPS)})
 
 

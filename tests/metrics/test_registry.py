@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import types
 from pathlib import Path
@@ -24,15 +25,17 @@ def scored(name: str, *, is_right: bool) -> Scored:
         Kind.ROLLING: TextLikelihood(logprob=-1.0 if is_right else -9.0, num_tokens=3),
         Kind.GENERATE: Generation(text="yes" if is_right else "no"),
     }
-    output = outputs[sorted(kinds(name))[-1]]
-    if name in ("perplexity", "greedy_acc"):
+    output = outputs[sorted(kinds(name) - {Kind.FILL} or {Kind.LOGLIKELIHOOD})[-1]]
+    if name in ("perplexity", "greedy_acc", "pseudo_perplexity"):
         output = Likelihoods(logprobs=(-1.0 if is_right else -9.0,), is_greedy=(is_right,), num_tokens=(1,))
+    if name == "mc2":  # a share of probability: wrong is when nothing is left for the right options
+        output = Likelihoods(logprobs=(-1.0, -math.inf) if is_right else (-math.inf, -1.0), is_greedy=(False, False), num_tokens=(1, 1))
     num_repeats = 100 if name.startswith("pass@") else 1
     rows = [Prediction(sample_id="s", repeat=r, finish_reason=FinishReason.STOP, output=output) for r in range(num_repeats)]
     if "uncond" in requests(name):
         even = Likelihoods(logprobs=(-1.0, -1.0), is_greedy=(False, False), num_tokens=(1, 1))
         rows.append(Prediction(sample_id="s", request="uncond", finish_reason=FinishReason.SCORED, output=even))
-    sample = Sample(id="s", fields={}, choices=("aa", "bb"), label=0, targets=("yes",))
+    sample = Sample(id="s", fields={}, choices=("aa", "bb"), label=0, targets=("yes", "aa"))
     return Scored(sample=sample, predictions=rows, extracted=[getattr(r.output, "text", None) for r in rows])
 
 
