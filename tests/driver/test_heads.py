@@ -1,0 +1,134 @@
+"""Encoders with heads, an encoder-decoder, a decoder and a plain module in one run: the same rows whoever computes them, and whatever ends on the way."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raybench.core.config import RunConfig
+from raybench.core.config_file import parse
+from raybench.core.errors import ConfigError
+from raybench.driver.run import run
+from tests.driver.runs import PowerCut, PowerCutError, Together, content_rows, events_of, read_rows, results_of
+from tests.tiny_models import LABELS, TAGS, label_names, make_checkpoint, make_tokenizer
+
+FORMS = {
+    "classifier": ("AutoModelForSequenceClassification", "classify", label_names(LABELS)),
+    "tagger": ("AutoModelForTokenClassification", "tag", label_names(TAGS)),
+    "finder": ("AutoModelForQuestionAnswering", "span", {}),
+    "filler": ("AutoModelForMaskedLM", "fill", {}),
+    "plain": ("AutoModel", "embed", {}),
+}
+"""Name of a BERT: its class, the form it is asked in, its labels."""
+COUNT = 12
+
+Configure = Callable[..., RunConfig]
+
+
+@pytest.fixture(scope="module")
+def configure(tmp_path_factory: pytest.TempPathFactory, tiny_llama: Path) -> Configure:
+    import torch
+
+    from configs.scratch.models import causal
+
+    folder = tmp_path_factory.mktemp("models")
+    bert = {"max_position_embeddings": 512}
+    models: list[dict[str, Any]] = [
+        {"name": name, "checkpoint": str(make_checkpoint(folder / name, "bert", auto, **bert, **labels))}
+        for name, (auto, _, labels) in FORMS.items()
+    ]
+    models.append(
+        {
+            "name": "t5",
+            "checkpoint": str(make_checkpoint(folder / "t5", "t5", "AutoModelForSeq2SeqLM")),
+            "sampling": {"num_beams": 2},
+            "engine": {"max_length": 400},
+        }
+    )
+    models.append({"name": "llama", "checkpoint": str(tiny_llama)})
+    torch.manual_seed(0)
+    torch.save(causal(vocabulary=263).state_dict(), folder / "scratch.pt")
+    make_tokenizer("plain").save_pretrained(folder / "tokenizer")
+    scratch = {
+        "factory": "configs.scratch.models:causal", "arguments": {"vocabulary": 263}, "state": str(folder / "scratch.pt"),
+        "tokenizer": str(folder / "tokenizer"), "kinds": ["loglikelihood"],
+    }  # fmt: skip
+    models.append({"name": "scratch", "checkpoint": scratch, "engine": {"overlong": "truncate_left"}})
+
+    def make(output: Path, *, pool: str = "local", engines: int = 1, **changes: Any) -> RunConfig:
+        return parse(
+            {
+                "name": "heads",
+                "output": str(output),
+                "models": models,
+                "tasks": [{"name": "tests.own_heads:TASK", "label": "heads", "shard_size": 5, "limit": COUNT}],
+                "engine": {"kind": "pytorch", "threads": 1, "doc_stride": 16},
+                "resources": {"engines": engines, "cpus_per_engine": 0.1},
+                "pool": pool,
+                "bootstrap": 50,
+                **changes,
+            }
+        )
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def reference(configure: Configure, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, bytes]:
+    """The run in one process, straight through; and that it is worth comparing with."""
+    path = tmp_path_factory.mktemp("reference") / "run"
+
+    report = run(configure(path))
+
+    assert (report.exit_code, report.problems) == (0, ())
+    rows = read_rows(path)
+    assert Counter(row["model"] for row in rows) == dict.fromkeys([*FORMS, "t5", "llama", "scratch"], COUNT)
+    assert all(row["error_code"] is None for row in rows)
+    forms = {r["model"]: r["form"] for r in json.loads(results_of(path))["results"]}
+    # each in the first form that its architecture serves, paired on the same samples
+    assert forms == {name: form for name, (_, form, _) in FORMS.items()} | {
+        "t5": "generate",
+        "llama": "generate",
+        "scratch": "loglikelihood",
+    }
+    assert len({row["sample_id"] for row in rows}) == COUNT
+    return content_rows(path), results_of(path)
+
+
+def test_a_run_that_ended_in_between_is_completed(configure: Configure, reference: tuple[str, bytes], tmp_path: Path) -> None:
+    path = tmp_path / "cut"
+    with pytest.raises(PowerCutError):
+        run(configure(path), pool=PowerCut(7))
+
+    report = run(configure(path))
+
+    assert (report.exit_code, report.num_resumed > 0) == (0, True)
+    assert (content_rows(path), results_of(path)) == reference
+
+
+@pytest.mark.ray
+@pytest.mark.xdist_group("ray")
+def test_two_actors_give_the_rows_of_one_process(
+    configure: Configure, reference: tuple[str, bytes], ray_cluster: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "run"
+
+    report = run(configure(path, pool="ray", engines=2), pool=Together(2))
+
+    assert report.exit_code == 0
+    assert len({event["pid"] for event in events_of(path, "engine_started")}) >= 2  # a process for each way of running an engine
+    assert (content_rows(path), results_of(path)) == reference
+
+
+def test_labels_of_another_task_are_refused_before_anything_runs(configure: Configure, tmp_path: Path) -> None:
+    config = configure(tmp_path / "run")
+    model = config.models[0].model_copy(update={"label_map": {"neutral": "indifferent"}})
+
+    with pytest.raises(ConfigError, match=r"classifier, task 'heads': the checkpoint's labels \(negative, neutral, positive\) are not"):
+        run(config.model_copy(update={"models": (model,)}))
+    assert not list((tmp_path / "run").rglob("*.parquet"))
