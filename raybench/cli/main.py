@@ -25,6 +25,8 @@ COMMANDS = {
     "samples": "Show questions, answers and scores of single samples.",
     "score": "Compute the metrics of a run again from its stored answers. Needs no model.",
     "verify": "Check every file of a run against its digests and print the hash of its content.",
+    "submit": "Run a configuration on a cluster: the driver runs there too, and the same command resumes.",
+    "jobs": "List, show, follow, cancel or fetch what was submitted to a Ray cluster.",
     "list": "List tasks, engines, metrics or extractors.",
     "doctor": "Check the installation, GPUs, Ray, vLLM and disk, and say what to do about each problem.",
 }

@@ -15,7 +15,9 @@ import yaml
 
 from raybench.cli.options import config_options, read_config
 from raybench.core.config import RunConfig
-from raybench.driver.run import Report, run
+from raybench.core.errors import RaybenchError
+from raybench.driver.finish import tell_finish
+from raybench.driver.run import Report, output_of, run
 from raybench.report import Progress, render
 
 
@@ -42,7 +44,8 @@ def command(new: bool, reuse: tuple[Path, ...], as_json: bool, verbose: bool, **
         click.echo(
             f"# this run as a file:\n{yaml.safe_dump(config.model_dump(mode='json', exclude_defaults=True), sort_keys=False)}", err=True
         )
-    report = run(config, new=new, reuse=reuse, watch=_watch, tell=_tell(verbose))
+    with _telling_failure(config):
+        report = run(config, new=new, reuse=reuse, watch=_watch, tell=_tell(verbose))
     if as_json:
         click.echo(render([report.results], "json"), nl=False)
     else:
@@ -51,6 +54,23 @@ def command(new: bool, reuse: tuple[Path, ...], as_json: bool, verbose: bool, **
         click.echo(render([report.results], "terminal", width=width, is_styled=styled), nl=False)
     _close(config, report)
     return report.exit_code
+
+
+@contextmanager
+def _telling_failure(config: RunConfig) -> Iterator[None]:
+    """Whatever ends the block early is told to `on_finish` too."""
+    try:
+        yield
+    except Exception as error:
+        code = error.exit_code if isinstance(error, RaybenchError) else 1
+        _on_finish(config, output_of(config), code, f"{config.name}: {error}")
+        raise
+
+
+def _on_finish(config: RunConfig, path: Path, code: int, summary: str) -> None:
+    problem = tell_finish(config.on_finish, path=path, exit_code=code, summary=summary[:1000])
+    if problem is not None:
+        click.echo(f"raybench: {problem}", err=True)
 
 
 @contextmanager
@@ -75,3 +95,7 @@ def _close(config: RunConfig, report: Report) -> None:
     click.echo(f"{report.num_samples} samples{resumed} in {report.outcome.seconds:.1f} s: {report.path}", err=True)
     for problem in report.problems:
         click.echo(f"raybench: {problem}", err=True)
+    summary = report.problems[0] if report.problems else "complete"
+    _on_finish(
+        config, report.path, report.exit_code, f"{config.name}: {report.num_samples} samples in {report.outcome.seconds:.0f} s, {summary}"
+    )

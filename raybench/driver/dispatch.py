@@ -148,7 +148,7 @@ class Dispatcher:
         start_timeout_s: float = float("inf"),
     ) -> None:
         self._shards, self._shapes = shards, shapes
-        self._free = dict(capacity)
+        self._free, self._capacity = dict(capacity), dict(capacity)
         self._max_attempts, self._stall, self._start_timeout = max_attempts, stall_timeout_s, start_timeout_s
         num_shards = len(shards.cost)
         self._done = np.zeros(num_shards, bool)
@@ -271,6 +271,15 @@ class Dispatcher:
                 if starting:
                     self._count_start_failure(engine.shape, event.message, actions)
         return self._assign(actions, now)
+
+    def grow(self, capacity: Mapping[str, float], now: float) -> list[Action]:
+        """Nodes came: engines start there. What went is not taken off: an engine that is to replace one there waits for a node that comes."""
+        for name, amount in capacity.items():
+            more = amount - self._capacity.get(name, 0.0)
+            if more > 0:
+                self._capacity[name] = amount
+                self._free[name] = self._free.get(name, 0.0) + more
+        return self._assign([], now)
 
     def tick(self, now: float) -> list[Action]:
         """Look for engines that hang and for shards that need a second copy."""

@@ -60,11 +60,19 @@ def open_place(config: RunConfig, given: Pool | None, tell: Callable[[str], None
         return
     from raybench.driver.ray_pool import RayPool
 
-    tell(f"joining Ray at {config.ray.address}" if config.ray.address else "starting Ray on this machine")
+    if config.ray.address:
+        tell(f"joining Ray at {config.ray.address}")
+        joined = RayPool(config.ray)
+        try:
+            yield Place(lambda: joined, has_gpus=_offers_gpus(joined))
+        finally:
+            joined.close()
+        return
+    tell("starting Ray on this machine")
     with ThreadPoolExecutor(1, thread_name_prefix="raybench-ray") as starter:
         opening: Future[Pool] = starter.submit(RayPool, config.ray)
         try:
-            yield Place(opening.result, has_gpus=has_local_gpus() if config.ray.address is None else _offers_gpus(opening.result()))
+            yield Place(opening.result, has_gpus=has_local_gpus())
         finally:
             if opening.exception() is None:
                 opening.result().close()

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from raybench.core.config import RayConfig
 from raybench.core.errors import CheckpointError, ConfigError, EngineDead, EngineError, RaybenchError
 from raybench.core.protocols import CheckpointFailed, Done, Engine, EngineSpec, Event, Failed, Lost, Progress, Started, Work
+from raybench.core.ray_auth import auth_mode, has_token
 from raybench.driver.pool import bring_in
 from raybench.driver.wire import pack_answer, pack_work, unpack_answer, unpack_work
 from raybench.driver.work import run_shard
@@ -77,7 +78,8 @@ class RayPool:
     """Engines as actors of a Ray cluster, joined or started; never shuts down a cluster that it did not start."""
 
     def __init__(self, config: RayConfig, *, max_engines: int | None = None) -> None:
-        self._max_engines = max_engines
+        self._max_engines, self._grows = max_engines, config.autoscaling
+        self._wanted: set[str] = set()  # names of resources that engines ask for
         self._owns = _connect(config)
         import ray
 
@@ -90,11 +92,16 @@ class RayPool:
 
     def capacity(self) -> Mapping[str, float]:
         total = {k: float(v) for k, v in self._ray.cluster_resources().items() if not k.startswith("node:")}
+        if self._grows:  # whatever is asked for may come
+            total |= dict.fromkeys(("CPU", "GPU", "memory", *self._wanted), float("inf"))
         total["engine"] = float("inf") if self._max_engines is None else float(self._max_engines)
         return total
 
     def check(self, demand: Mapping[str, float]) -> None:
         wanted = {name: amount for name, amount in demand.items() if name != "engine"}
+        self._wanted |= set(wanted)
+        if self._grows:
+            return
         nodes = [n["Resources"] for n in self._ray.nodes() if n["Alive"]]
         if not any(all(n.get(name, 0.0) >= amount - 1e-9 for name, amount in wanted.items()) for n in nodes):
             offers = "; ".join(_amounts({k: v for k, v in n.items() if k in {*wanted, "CPU", "GPU"}}) for n in nodes)
@@ -231,27 +238,21 @@ def _connect(config: RayConfig) -> bool:
     """
     if "ray" in sys.modules and sys.modules["ray"].is_initialized():
         return False
-    logging.getLogger("ray").setLevel(logging.ERROR)  # it warns that it handles no signals in a thread; the driver does that itself
     quiet: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False, "configure_logging": False}
     if config.address is None:
-        if not _has_token():
+        if not has_token():
             os.environ["RAY_AUTH_TOKEN_PATH"] = str(_make_token())
         if "ray" not in sys.modules:
             os.environ["RAY_AUTH_MODE"] = "token"  # before the import, which reads it; an imported Ray turns it on by itself
         import ray
 
+        # it warns that it handles no signals when it starts in a thread (place.py); the driver does that itself
+        logging.getLogger("ray").setLevel(logging.ERROR)
         ray.init(address="local", include_dashboard=False, **quiet)
         return True
     host = config.address.rpartition(":")[0].strip("[]") or config.address
-    if not _has_token():
-        if config.auth == "token" and host not in ("127.0.0.1", "localhost", "::1", "auto"):
-            raise ConfigError(
-                f"ray.address {config.address}: no token was found, and the address is on the network. Set RAY_AUTH_TOKEN_PATH, "
-                "or `ray: {auth: none}` if the network is closed."
-            )
-        os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-    else:
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    mode = auth_mode(host, consent=config.auth == "none", what=f"ray.address {config.address}")
+    os.environ.setdefault("RAY_AUTH_MODE", mode)
     import ray
 
     try:
@@ -273,8 +274,3 @@ def _make_token() -> Path:
     token.touch(mode=0o600)
     token.write_text(secrets.token_hex(32))
     return token
-
-
-def _has_token() -> bool:
-    paths = [os.environ.get("RAY_AUTH_TOKEN_PATH"), str(Path.home() / ".ray" / "auth_token")]
-    return bool(os.environ.get("RAY_AUTH_TOKEN")) or any(p and Path(p).is_file() for p in paths)

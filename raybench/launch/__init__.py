@@ -1,1 +1,1 @@
-"""Where the driver itself runs: this process now; clusters come here."""
+"""Where the driver itself runs when that is not here: a Ray cluster's Jobs API, or a Slurm allocation. Imports only core."""

@@ -135,3 +135,15 @@ def test_a_pair_that_was_not_scored_yet_ends_with_3(done: Path, call: Call) -> N
 
     assert said.code == 3
     assert "raybench score" in said.err
+
+
+def test_all_turns_are_shown_in_order(tmp_path: Path, call: Call) -> None:
+    task = own.echo_task(tmp_path / "test.jsonl", [{"says": "first", "target": "x"}], turns=["second {{ target }}"], prefix="So")
+    config = {"name": "r", "models": ["m"], "tasks": [task], "engine": {"kind": "fake", "answer": "echo"}, "bootstrap": 0, "pool": "local"}
+    (tmp_path / "c.yaml").write_text(json.dumps({**config, "output": str(tmp_path / "run")}))
+    assert call("run", tmp_path / "c.yaml").code == 0
+
+    said = call("samples", tmp_path / "run", "--task", "echo")
+
+    shown = [line.split("  ")[-1] for line in said.out.splitlines() if line.lstrip().startswith(("prompt", "answer", "then"))]
+    assert shown == ["first So", "first So", "second x", "second x"]  # the echo of each question is its answer

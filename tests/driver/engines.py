@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from raybench.core.errors import EngineError
-from raybench.core.protocols import EngineSpec
-from raybench.core.types import Prediction, Request
+from raybench.core.protocols import Answers, EngineSpec
+from raybench.core.types import Generation, Prediction, Request
 from raybench.engines.fake import FakeEngine
 
 
@@ -89,3 +89,21 @@ class NoRoom(FakeEngine):
 
     def __init__(self, spec: EngineSpec) -> None:
         raise EngineError("no memory for the weights")
+
+
+class Devices(FakeEngine):
+    """Answers every question with the GPUs that its process may see."""
+
+    def run(self, requests: Sequence[Request]) -> list[Prediction]:
+        devices = os.environ.get("CUDA_VISIBLE_DEVICES", "none")
+        return [replace(p, output=Generation(text=devices)) for p in super().run(requests)]
+
+
+class Short(FakeEngine):
+    """Runs out of memory in the shard that holds the sample `choice-003`, and says with every shard that it shares nothing."""
+
+    def run(self, requests: Sequence[Request]) -> list[Prediction]:
+        is_struck = any(request.sample_id.endswith("-003") for request in requests)
+        return Answers(
+            super().run(requests), batch_tokens=512 if is_struck else 1024, is_budget_halved=is_struck, notices=["nothing is shared."]
+        )

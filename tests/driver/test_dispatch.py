@@ -105,6 +105,20 @@ def test_a_lost_engine_is_replaced_and_its_shard_tried_again() -> None:
     assert only(machine.on(started(1, 0), 2.0), Run) == [Run(1, 0, 2)]
 
 
+def test_engines_start_on_what_came_and_what_went_is_waited_for() -> None:
+    machine = Dispatcher(
+        shards(*[0] * 8), [Shape(demand={"engine": 1.0, "CPU": 2.0}, max_engines=None)], {"engine": float("inf"), "CPU": 2}
+    )
+    machine.begin(0.0)
+    machine.on(started(0, 0), 0.0)
+
+    assert machine.grow({"engine": float("inf"), "CPU": 2}, 1.0) == []
+    assert machine.grow({"engine": float("inf"), "CPU": 3}, 2.0) == []  # no room for one more
+    assert only(machine.grow({"engine": float("inf"), "CPU": 7}, 3.0), Start) == [Start(1, 0), Start(2, 0)]
+    assert machine.grow({"engine": float("inf"), "CPU": 2}, 4.0) == []
+    assert only(machine.on(Lost(engine=0, message="its node went"), 5.0), Start) == [Start(3, 0)]  # waits for a place
+
+
 def test_after_max_attempts_a_shard_is_given_up_with_its_reason() -> None:
     machine = Dispatcher(shards(0, 0), [ANY], {"engine": 1}, max_attempts=2)
     machine.begin(0.0)

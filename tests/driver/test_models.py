@@ -61,6 +61,7 @@ def test_a_list_of_revisions_is_as_many_models() -> None:
         ({"checkpoint": "org/name", "name": "x", "revisions": ["a", "b"]}, "several revisions cannot share a name"),
         ({"checkpoint": "org/name@"}, "expected hub-id@revision"),
         ({"checkpoint": "m", "system_prompt": "be kind"}, "a system_prompt needs a chat template"),
+        ({"checkpoint": "m", "chat_template_kwargs": {"enable_thinking": False}}, "chat_template_kwargs need a chat template"),
         ({"checkpoint": "m", "chat_template": "none.jinja"}, "expected none, auto or a readable Jinja file"),
     ],
 )

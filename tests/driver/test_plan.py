@@ -136,6 +136,8 @@ OTHER: dict[str, dict[str, Any]] = {
     "a model's engine block": {"models": [{"checkpoint": "m", "engine": {"threads": 1}}]},
     "a task's engine block": {"task": {"engine": {"threads": 1}}},
     "max_tokens": {"sampling": {"max_tokens": 5}},
+    "what ends a trace": {"models": [{"checkpoint": "m", "think_end": "</think>"}]},
+    "tokens kept": {"keep_tokens": True},
     "stops": {"task": {"sampling": {"stop": ["x"]}}},
     "a model's sampling": {"models": [{"checkpoint": "m", "sampling": {"repetition_penalty": 1.1}}]},
     "temperature": {"sampling": {"temperature": 0.5}},

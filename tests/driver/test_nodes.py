@@ -1,0 +1,150 @@
+"""Several nodes for real: a head without work and raylets that come and go, on this machine."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raybench.core.config import RayConfig, RunConfig
+from raybench.core.errors import ConfigError
+from raybench.core.protocols import Done, Event, Started
+from raybench.core.ray_auth import has_token
+from raybench.driver import ray_pool
+from raybench.driver.ray_pool import RayPool
+from raybench.driver.run import run
+from tests.driver.runs import content_rows, events_of, fake_config
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.xdist_group("ray")]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A head that does no work; tests add nodes and take them away."""
+    if not has_token():
+        os.environ["RAY_AUTH_TOKEN_PATH"] = str(ray_pool._make_token())
+    os.environ["RAY_AUTH_MODE"] = "token"
+    import ray
+    from ray.cluster_utils import Cluster
+
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 80_000_000, "include_dashboard": False})
+    ray.init(address=made.address, logging_level="ERROR", log_to_driver=False, configure_logging=False)
+    yield made
+    ray.shutdown()
+    made.shutdown()
+
+
+def add(cluster: Any) -> Any:
+    """A node with room for one engine."""
+    return cluster.add_node(num_cpus=1, object_store_memory=80_000_000)
+
+
+def config(output: Path, **changes: Any) -> RunConfig:
+    """24 shards of a while; an engine takes a node for itself."""
+    base: dict[str, Any] = {
+        "tasks": [{"name": "quickstart/choice", "limit": 48, "shard_size": 2}],
+        "engine": {"kind": "fake", "shard_s": 0.4},
+        "resources": {"cpus_per_engine": 1, "engines": 2},
+        "pool": "ray",
+    }
+    return fake_config(output, **{**base, **changes})
+
+
+class Watched(RayPool):
+    """Calls back with the events."""
+
+    def __init__(self, on_events: Any, config: RayConfig | None = None) -> None:
+        super().__init__(config or RayConfig())
+        self._on_events = on_events
+
+    def wait(self, timeout_s: float) -> list[Event]:
+        events = super().wait(timeout_s)
+        self._on_events(events)
+        return events
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The rows of the same run in this process."""
+    folder = tmp_path_factory.mktemp("straight") / "run"
+    run(config(folder, pool="local", engine={"shard_s": 0}))
+    return content_rows(folder)
+
+
+def test_a_node_that_goes_costs_at_most_what_it_had_in_hand(cluster: Any, straight: str, tmp_path: Path) -> None:
+    nodes = [add(cluster), add(cluster)]
+    seen = {"started": 0, "done": 0, "gone": False}
+
+    def look(events: list[Event]) -> None:
+        seen["started"] += sum(isinstance(e, Started) for e in events)
+        seen["done"] += sum(isinstance(e, Done) for e in events)
+        if seen["started"] == 2 and seen["done"] >= 4 and not seen["gone"]:
+            seen["gone"] = True
+            cluster.remove_node(nodes[0], allow_graceful=False)
+
+    report = run(config(tmp_path / "run"), pool=Watched(look))
+
+    cluster.remove_node(nodes[1])
+    assert seen["gone"]
+    assert report.exit_code == 0
+    tries = [event["attempt"] for event in events_of(tmp_path / "run", "run")]
+    assert len(tries) - 24 <= 1 + len(
+        events_of(tmp_path / "run", "tail_copy")
+    )  # one shard was in hand there; a late one may have run twice
+    assert len(events_of(tmp_path / "run", "engine_lost")) == 1
+    assert content_rows(tmp_path / "run") == straight
+
+
+def test_engines_live_on_different_nodes_and_a_node_that_comes_gets_work(
+    cluster: Any, straight: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raybench.driver.loop.LOOK_S", 0.5)
+    nodes = [add(cluster)]
+    wait_for_cpus(1)
+
+    def look(events: list[Event]) -> None:
+        if any(isinstance(e, Done) for e in events) and len(nodes) == 1:
+            nodes.append(add(cluster))  # Ray starts nodes in the main thread only: the run waits meanwhile
+
+    report = run(config(tmp_path / "run", tasks=[{"name": "quickstart/choice", "limit": 96, "shard_size": 2}]), pool=Watched(look))
+
+    for node in nodes:
+        cluster.remove_node(node)
+    assert report.exit_code == 0
+    assert report.outcome.num_engines_started == 2
+    first, second = events_of(tmp_path / "run", "engine_started")
+    assert first["pid"] != second["pid"]
+    workers = {event["engine"] for event in events_of(tmp_path / "run", "run")}
+    assert workers == {0, 1}  # with one CPU an engine and one CPU a node, the second engine is on the node that came
+
+
+def test_a_cluster_that_grows_is_asked_for_more_than_it_has(cluster: Any, straight: str, tmp_path: Path) -> None:
+    growing = config(tmp_path / "run", ray={"address": cluster.address, "autoscaling": True})
+    with pytest.raises(ConfigError, match="no node of the cluster can ever give that"):
+        run(config(tmp_path / "refused"), pool=RayPool(RayConfig()))
+    nodes: list[Any] = []
+
+    def look(events: list[Event]) -> None:
+        if not nodes:
+            nodes.append(add(cluster))  # in place of an autoscaler
+
+    report = run(growing, pool=Watched(look, growing.ray))
+
+    cluster.remove_node(nodes[0])
+    assert report.exit_code == 0
+    assert content_rows(tmp_path / "run") == straight
+
+
+def wait_for_cpus(count: int) -> None:
+    """Until exactly so many are there: nodes of an earlier test may still be counted."""
+    import ray
+
+    deadline = time.monotonic() + 60
+    while ray.cluster_resources().get("CPU", 0.0) != count:
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.2)
