@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -15,6 +17,14 @@ settings.load_profile("raybench")
 os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}  # read when the libraries are imported, perhaps by a session fixture
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What vLLM's imports warn of is not ours to mend, and its engines take half a minute to start, more on a busy machine."""
+    for item in items:
+        if item.get_closest_marker("vllm") is not None:
+            item.add_marker(pytest.mark.filterwarnings("ignore"))
+            item.add_marker(pytest.mark.timeout(1200))
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +50,7 @@ def shared() -> Path:
     return path
 
 
-def make_tiny_llama(folder: Path, *, seed: int = 0) -> Path:
+def make_tiny_llama(folder: Path, *, seed: int = 0, num_heads: int = 4) -> Path:
     """A Llama of two layers with seeded weights in float32, and a byte-level tokenizer with BOS, EOS and a chat template."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -60,8 +70,8 @@ def make_tiny_llama(folder: Path, *, seed: int = 0) -> Path:
     )
     torch.manual_seed(seed)
     config = LlamaConfig(
-        vocab_size=len(vocab), hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=512, bos_token_id=0, eos_token_id=1, tie_word_embeddings=True,
+        vocab_size=len(vocab), hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=num_heads,
+        num_key_value_heads=num_heads // 2, max_position_embeddings=512, bos_token_id=0, eos_token_id=1, tie_word_embeddings=True,
         initializer_range=0.3,
     )  # fmt: skip
     model = LlamaForCausalLM(config).float()
@@ -75,6 +85,26 @@ def make_tiny_llama(folder: Path, *, seed: int = 0) -> Path:
 def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint folder that loads like a real one, in milliseconds."""
     return make_tiny_llama(tmp_path_factory.mktemp("models") / "tiny-llama")
+
+
+@pytest.fixture(scope="session")
+def wide_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As tiny_llama, with heads of 32: vLLM's kernels for CPUs know none that are smaller."""
+    return make_tiny_llama(tmp_path_factory.mktemp("models") / "wide-llama", num_heads=2)
+
+
+@pytest.fixture(scope="session")
+def live_vllm(wide_llama: Path) -> Iterator[Any]:
+    """One vLLM engine for all tests that may share it: starting one takes half a minute. Its context is 200 tokens."""
+    from raybench.core.checkpoint import Checkpoint
+    from raybench.core.protocols import EngineSpec
+    from raybench.engines.registry import make_engine
+
+    checkpoint = Checkpoint(uri=str(wide_llama), path=str(wide_llama), identity="wide")
+    options = {"max_length": 200, "threads": 1, "kv_cache_memory_bytes": 1 << 28}
+    engine = make_engine(EngineSpec(kind="vllm", checkpoint=checkpoint, options=options))
+    yield engine
+    engine.close()
 
 
 @pytest.fixture(scope="session")

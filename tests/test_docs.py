@@ -15,7 +15,7 @@ import pytest
 from raybench.cli.main import COMMANDS, cli
 
 ROOT = Path(__file__).resolve().parents[1]
-SKIPPED = {".venv", ".git", "runs", "build", "node_modules", ".pytest_cache"}
+SKIPPED = {".venv", ".venv-vllm", ".git", "runs", "build", "node_modules", ".pytest_cache"}
 DOCUMENTS = sorted(p for p in ROOT.rglob("*.md") if not set(p.relative_to(ROOT).parts) & SKIPPED)
 README = ROOT / "README.md"
 

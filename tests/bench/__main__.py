@@ -12,7 +12,7 @@ from pathlib import Path
 
 from raybench.driver.environment import versions
 
-NAMES = ("startup", "simulation", "gather", "memory", "resume", "planning", "latency", "failure")
+NAMES = ("startup", "simulation", "gather", "memory", "resume", "planning", "latency", "failure", "encoders", "generate", "likelihood")
 
 
 def main() -> None:
