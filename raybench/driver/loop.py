@@ -20,6 +20,7 @@ from raybench.driver.paths import model_path, task_path
 from raybench.driver.plan import Plan
 from raybench.driver.work import make_work
 from raybench.store.events import EventLog
+from raybench.store.files import sha256_of
 from raybench.store.prompt_set import PromptSet
 from raybench.store.run_dir import RunDir
 from raybench.store.shard_files import Committed
@@ -124,7 +125,7 @@ class Loop:
         self._told: set[str] = set()
         # compaction reads and writes whole files: beside the loop, one at a time, and waited for at the end
         self._compactor = ThreadPoolExecutor(1, thread_name_prefix="raybench-compaction")
-        self._compactions: list[Future[None]] = []
+        self._compactions: list[Future[dict[str, str] | None]] = []
 
     def run(self) -> Outcome:
         """Until everything is done, given up, or a stop is wanted and what runs has ended.
@@ -176,7 +177,8 @@ class Loop:
             self._settle_rest()
             self._compactor.shutdown(wait=True)
         for compaction in self._compactions:
-            compaction.result()
+            if (made := compaction.result()) is not None:
+                self._log("compacted", **made)
         self._outcome.is_stopped = self._outcome.is_stopped and not self._dispatcher.is_complete
         self._outcome.given_up = dict(self._dispatcher.given_up)
         self._outcome.failed_models = {self._plan.models[m].name: text for m, text in self._dispatcher.failed_models.items()}
@@ -299,10 +301,13 @@ class Loop:
         self._left[pair] -= 1
         return size
 
-    def _compact(self, index: int) -> None:
+    def _compact(self, index: int) -> dict[str, str] | None:
+        """Compact a finished (model, task); what the event log should know of the new file."""
         pair = self._plan.pairs[index]
-        names = [self._plan.fingerprints[s] for s in pair.shards]
-        self._store.compact(task_path(pair.task), model_path(pair.model_name), names)
+        task, model = task_path(pair.task), model_path(pair.model_name)
+        if not self._store.compact(task, model, [self._plan.fingerprints[s] for s in pair.shards]):
+            return None
+        return {"task": task, "model": model, "sha256": sha256_of(self._store.shard_files(task, model).compacted)}
 
     def _note(self, note: Note) -> None:
         self._outcome.num_retries += note.kind == "retry"

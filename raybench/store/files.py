@@ -11,6 +11,7 @@ functions of the store that depend on a local file system.
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import secrets
 import shutil
@@ -134,6 +135,12 @@ def make_folder(path: Path) -> None:
         with suppress(FileExistsError):
             os.mkdir(path)
         sync_folder(path.parent)
+
+
+def sha256_of(path: Path) -> str:
+    """Digest of the bytes of a file, read now."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sync_file(path: Path) -> None:

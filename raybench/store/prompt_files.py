@@ -23,10 +23,10 @@ from raybench.core import schema
 from raybench.core.errors import DataError, InternalError, RunError
 from raybench.core.fingerprint import batch_digest, digest
 from raybench.store.duplicate_ids import Duplicate, IdHashes
-from raybench.store.files import make_folder, publish_exclusive, storage_errors, sync_file, sync_folder, temp_path
+from raybench.store.files import make_folder, publish_exclusive, sha256_of, storage_errors, sync_file, sync_folder, temp_path
 from raybench.store.json_files import to_json
 from raybench.store.prompt_digests import ShotDigests, body_digest
-from raybench.store.prompt_set import FILES, META, SHARD_COLUMNS, PromptSet, file_digest
+from raybench.store.prompt_set import FILES, META, SHARD_COLUMNS, PromptSet
 
 _IPC = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", compression_level=1))
 
@@ -110,7 +110,7 @@ class PromptWriter:
             raise InternalError(f"{self._path}: a request refers to an example that is not among the {shots.num_rows}: {error}.") from error
         document = {
             "schema": schema.VERSION,
-            "files": {name: file_digest(Path(self._file(name))) for name in FILES},
+            "files": {name: sha256_of(Path(self._file(name))) for name in FILES},
             "meta": dict(meta),
             "num_samples": self._num_samples,
             "shots_digest": batch_digest(shots),

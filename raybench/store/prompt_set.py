@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +14,8 @@ from numpy.typing import NDArray
 
 from raybench.core import schema
 from raybench.core.errors import RunError
-from raybench.core.fingerprint import DIGEST_LENGTH, digest
+from raybench.core.fingerprint import digest
+from raybench.store.files import sha256_of
 
 META = "meta.json"
 FILES = ("samples", "requests", "shots")
@@ -140,16 +140,10 @@ class _File:
             ValueError: when the file is not as it was written.
         """
         if not self._is_checked:
-            if (found := file_digest(self._path)) != self._digest:
+            if (found := sha256_of(self._path)) != self._digest:
                 raise ValueError(f"{self._path.name} has the digest {found}, written was {self._digest}")
             self._is_checked = True
         return self._reader.get_batch(index)
-
-
-def file_digest(path: Path) -> str:
-    """Digest of the bytes of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:DIGEST_LENGTH]
 
 
 def _damaged(path: Path, found: str) -> RunError:

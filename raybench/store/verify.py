@@ -10,7 +10,7 @@ from pathlib import Path
 from raybench.core.errors import RunError
 from raybench.core.fingerprint import canonical_json
 from raybench.store import events, manifest
-from raybench.store.files import is_temp
+from raybench.store.files import is_temp, sha256_of
 from raybench.store.json_files import read_json
 from raybench.store.parquet_files import DamagedFile
 from raybench.store.prompt_set import PromptSet
@@ -83,7 +83,7 @@ def _documents(run: RunDir) -> Iterator[str]:
 
 
 def _predictions(run: RunDir) -> Iterator[str]:
-    committed = _committed_sha256(run)
+    committed, compactions = _committed_sha256(run), _compacted_sha256(run)
     for task, model in run.pairs():
         files = run.shard_files(task, model)
         singles, compacted = files.scan_singles(), files.scan_compacted()
@@ -91,6 +91,9 @@ def _predictions(run: RunDir) -> Iterator[str]:
         with ShardReader() as reader:
             for info in [*compacted.shards.values(), *singles.shards.values()]:
                 yield from _shard(reader, info, committed.get((task, model, info.mark.fingerprint)))
+        written = compactions.get((task, model))
+        if compacted.shards and written is not None and sha256_of(files.compacted) != written:
+            yield f"{files.compacted}: not the file that the event log says was compacted (sha256 differs)."
         for fingerprint in sorted(singles.shards.keys() & compacted.shards.keys()):
             yield f"{files.path(fingerprint)}: left over from a compaction that was killed; {files.compacted.name} holds the shard as well."
 
@@ -106,7 +109,7 @@ def _shard(reader: ShardReader, info: ShardInfo, sha256: str | None) -> Iterator
         return
     if keys_digest(*(batch.column(name) for name in ("sample_id", "request", "repeat"))) != info.mark.ids_digest:
         yield f"{info.path}: shard {info.mark.fingerprint}: its keys are not those of its mark."
-    if sha256 is not None and not info.is_compacted and hashlib.sha256(info.path.read_bytes()).hexdigest() != sha256:
+    if sha256 is not None and not info.is_compacted and sha256_of(info.path) != sha256:
         yield f"{info.path}: not the file that the event log says was committed (sha256 differs)."
 
 
@@ -115,6 +118,13 @@ def _committed_sha256(run: RunDir) -> dict[tuple[str, str, str], str]:
     names = ("task", "model", "fingerprint", "sha256")
     commits = (event for event in events.read_events(run.path / "events") if event["event"] == "commit")
     return {(e["task"], e["model"], e["fingerprint"]): e["sha256"] for e in commits if all(isinstance(e.get(n), str) for n in names)}
+
+
+def _compacted_sha256(run: RunDir) -> dict[tuple[str, str], str]:
+    """(task, model) to sha256 from the `compacted` events; the last one counts."""
+    found = (event for event in events.read_events(run.path / "events") if event["event"] == "compacted")
+    names = ("task", "model", "sha256")
+    return {(e["task"], e["model"]): e["sha256"] for e in found if all(isinstance(e.get(n), str) for n in names)}
 
 
 def _prompts(run: RunDir) -> Iterator[str]:
