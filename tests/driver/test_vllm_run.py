@@ -38,15 +38,19 @@ class CoreKiller(LocalPool):
     def __init__(self) -> None:
         super().__init__()
         self.killed: int | None = None
+        self.others = self._cores()  # of engines that other tests keep
 
-    def wait(self, timeout_s: float) -> list[Event]:
+    @staticmethod
+    def _cores() -> set[int]:
         import psutil
 
+        return {p.pid for p in psutil.Process().children() if "EngineCore" in " ".join(p.cmdline()) or "EngineCor" in p.name()}
+
+    def wait(self, timeout_s: float) -> list[Event]:
         events = super().wait(timeout_s)
         if self.killed is None and any(isinstance(e, Done) for e in events):
-            (core,) = [p for p in psutil.Process().children() if "EngineCore" in " ".join(p.cmdline()) or "EngineCor" in p.name()]
-            self.killed = core.pid
-            os.kill(core.pid, signal.SIGKILL)
+            (self.killed,) = self._cores() - self.others
+            os.kill(self.killed, signal.SIGKILL)
         return events
 
 
