@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from raybench.core.outputs import Classification
 from raybench.core.types import Prediction, Request
 from raybench.engines.labels import order_of
-from raybench.engines.reading import Encoder, Read, answer_readable, nonfinite, scored
+from raybench.engines.predictions import nonfinite, scored
+from raybench.engines.reading import Encoder, Read, answer_readable
 
 
 def classify(encoder: Encoder, requests: Sequence[Request]) -> list[Prediction]:

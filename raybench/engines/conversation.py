@@ -7,11 +7,13 @@ from dataclasses import dataclass, field, replace
 from random import Random
 
 from raybench.core.errors import InternalError
-from raybench.core.fingerprint import seed_for
 from raybench.core.types import ErrorCode, FinishReason, Generation, Prediction, Request, Sampling
-from raybench.engines.generate import Generator
-from raybench.engines.prompting import Overlong, Prompter, PromptError, cut_left, fit
+from raybench.engines.answer import AnswerReader
+from raybench.engines.fit import Overlong, PromptError, fit_prompt
+from raybench.engines.predictions import failed, nonfinite
+from raybench.engines.prompting import Prompter
 from raybench.engines.rows import Row
+from raybench.engines.sampling import seed_of
 
 
 @dataclass(slots=True, kw_only=True)
@@ -29,27 +31,32 @@ class _Conversation:
 class Conversations:
     """Answers the generation requests of one shard."""
 
-    def __init__(self, generator: Generator, prompter: Prompter, *, max_length: int, overlong: Overlong) -> None:
+    def __init__(
+        self,
+        complete: Callable[[Sequence[Row]], None],
+        reader: AnswerReader,
+        prompter: Prompter,
+        *,
+        max_length: int,
+        overlong: Overlong,
+    ) -> None:
         """Take what answers.
 
         Args:
-            generator: Completes rows.
+            complete: Completes rows, with all their turns.
+            reader: Makes answers of tokens.
             prompter: Renders and encodes.
             max_length: Context in tokens.
             overlong: What happens to a prompt that does not fit beside its answer.
         """
-        self._generator = generator
+        self._complete = complete
+        self._reader = reader
         self._prompter = prompter
         self._max_length = max_length
         self._overlong: Overlong = overlong
 
-    def answer(self, requests: Sequence[Request], *, nonfinite: Callable[[Request], Prediction]) -> list[Prediction]:
-        """Predictions of the requests, in order.
-
-        Args:
-            requests: Of one shard; repeats of a sample stand behind each other.
-            nonfinite: Makes the error row of a request whose logits were not finite.
-        """
+    def answer(self, requests: Sequence[Request]) -> list[Prediction]:
+        """Predictions of the requests of one shard, in order; repeats of a sample stand behind each other."""
         begun: list[_Conversation] = []
         rows: dict[int, Row] = {}
         for i, request in enumerate(requests):
@@ -63,23 +70,23 @@ class Conversations:
                 prompt = self._prompt(talk)
             if prompt is not None:
                 rows[i] = self._row(talk, prompt)
-        self._generator.run(list(rows.values()))
-        return [_refused(talk) or self._prediction(talk, rows[i], nonfinite) for i, talk in enumerate(begun)]
+        self._complete(list(rows.values()))
+        return [_refused(talk) or self._prediction(talk, rows[i]) for i, talk in enumerate(begun)]
 
     def _row(self, talk: _Conversation, prompt: list[int]) -> Row:
         request = talk.request
-        sampling = request.sampling or Sampling()
+        seed = seed_of(request)
 
         def follow(row: Row) -> list[int] | None:
             if len(talk.answers) == len(request.turns):
                 return None
-            talk.answers.append(self._generator.read(row)[1])
+            talk.answers.append(self._read(row)[1])
             return self._prompt(talk)
 
         return Row(
             prompt=prompt,
-            sampling=sampling,
-            draw=_draw(request, sampling),
+            sampling=request.sampling or Sampling(),
+            draw=None if seed is None else Random(seed),
             keep_tokens=request.keep_tokens,
             follow=follow if request.turns else None,
         )
@@ -92,27 +99,25 @@ class Conversations:
             if room < 1:
                 message = f"max_tokens {num_new} leaves no room for a prompt in a context of {self._max_length}. Lower max_tokens."
                 raise PromptError(ErrorCode.OVERLONG, message)
-            fitted = fit(
-                talk.request,
-                self._overlong,
-                encode=lambda request: self._prompter.prompt(request, talk.answers),
-                excess=lambda prompt: len(prompt) - room,
-                length=len,
+            prompt, talk.num_truncated = fit_prompt(
+                talk.request, self._overlong, room=room, encode=lambda request: self._prompter.prompt(request, talk.answers)
             )
         except PromptError as error:
             talk.refusal = error
             return None
-        prompt = cut_left(fitted.encoded, room)
-        talk.num_truncated = fitted.num_dropped + len(fitted.encoded) - len(prompt)
         return prompt
 
-    def _prediction(self, talk: _Conversation, row: Row, nonfinite: Callable[[Request], Prediction]) -> Prediction:
+    def _read(self, row: Row) -> tuple[str | None, str]:
+        """Reasoning and answer of a row's present turn."""
+        return self._reader.read(row.new, row.sampling.stop, is_stopped=row.finish is FinishReason.STOP)
+
+    def _prediction(self, talk: _Conversation, row: Row) -> Prediction:
         request = talk.request
         if row.finish is None:
             raise InternalError(f"sample '{request.sample_id}': its answer was never finished.")
         if row.finish is FinishReason.ERROR:
-            return nonfinite(request)
-        reasoning, text = self._generator.read(row)
+            return nonfinite(request) if row.error is None else failed(request, row.error)
+        reasoning, text = self._read(row)
         return Prediction(
             sample_id=request.sample_id,
             request=request.request,
@@ -140,11 +145,3 @@ def _refused(talk: _Conversation) -> Prediction | None:
 def _is_repeat(a: Request, b: Request) -> bool:
     """Whether two requests differ in repeat and seed only: then they have the same prompt."""
     return a.sample_id == b.sample_id and a.repeat != b.repeat and replace(a, repeat=b.repeat, seed=b.seed) == b
-
-
-def _draw(request: Request, sampling: Sampling) -> Random | None:
-    if sampling.temperature == 0:
-        return None
-    # a request made by hand may have no seed: its key still tells its draws apart from those of other repeats
-    seed = request.seed if request.seed is not None else seed_for(0, request.request, request.sample_id, request.repeat, "sampling")
-    return Random(seed)

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from raybench.core.outputs import Embedding
 from raybench.core.types import Prediction, Request
-from raybench.engines.reading import Encoder, Read, answer_readable, nonfinite, scored
+from raybench.engines.predictions import nonfinite, scored
+from raybench.engines.reading import Encoder, Read, answer_readable
 
 Pooling = Literal["mean", "cls", "last"]
 

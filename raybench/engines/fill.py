@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from raybench.core.types import MASK, ErrorCode, Likelihoods, Prediction, Request
+from raybench.engines.fit import PromptError
 from raybench.engines.net import TokenRow
-from raybench.engines.prompting import PromptError
-from raybench.engines.reading import Encoder, Reader, nonfinite, scored, surrogate_error, too_long
+from raybench.engines.predictions import failed, nonfinite, scored
+from raybench.engines.reading import Encoder, Reader, surrogate_error, too_long
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +48,7 @@ def fill(encoder: Encoder, requests: Sequence[Request]) -> list[Prediction]:
             for token, logprob in zip(wanted, logprobs_BV[b, wanted].tolist(), strict=True):
                 answers[_Question(row=unique[i][0], place=unique[i][1], token=token)] = logprob, best[b] == token
     return [
-        Prediction.failed(r, item.code, item.message) if isinstance(item, PromptError) else _answer(r, item, answers)
-        for r, item in zip(requests, found, strict=True)
+        failed(r, item) if isinstance(item, PromptError) else _answer(r, item, answers) for r, item in zip(requests, found, strict=True)
     ]
 
 

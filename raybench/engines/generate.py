@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from raybench.core.types import FinishReason
 from raybench.engines.answer import AnswerReader
 from raybench.engines.plain_generate import PlainGenerator
 from raybench.engines.rows import Row, Stepper
@@ -20,15 +19,14 @@ from raybench.engines.shared_probe import obstacle
 class Generator:
     """Generates with a causal language model of transformers."""
 
-    def __init__(self, model: Any, tokenizer: Any, *, eos: frozenset[int], batch_tokens: int, think_end: str | None = None) -> None:
+    def __init__(self, model: Any, reader: AnswerReader, *, eos: frozenset[int], batch_tokens: int) -> None:
         """Take a model on its device, in evaluation mode, and find out whether it can share prefixes.
 
         Args:
             model: The decoder.
-            tokenizer: Its tokenizer.
+            reader: Tells stop strings, and the end of a reasoning trace.
             eos: Tokens that end an answer: the tokenizer's, and those that the checkpoint's files declare (end of a chat turn).
             batch_tokens: Most tokens of a forward pass; keys and values are kept for four times as many where prefixes are shared.
-            think_end: What ends a reasoning trace; None: there is none.
         """
         self.batch_tokens = batch_tokens
         """Lowered by the engine for a shard when memory runs out."""
@@ -37,8 +35,7 @@ class Generator:
         """Whether common prefixes are computed once."""
         self.notice = None if found is None else f"prompts are generated without shared prefixes: {found}."
         """What the user should hear; None: nothing."""
-        self._reader = AnswerReader(tokenizer, think_end)
-        self._stepper = Stepper(self._reader, eos)
+        self._stepper = Stepper(reader, eos)
         self._shared = SharedGenerator(model)
         self._plain = PlainGenerator(model)
 
@@ -46,7 +43,3 @@ class Generator:
         """Complete the rows of a shard with all their turns; what happens depends on the rows alone."""
         way = self._shared if self.shares else self._plain
         way.run(rows, self._stepper, batch_tokens=self.batch_tokens)
-
-    def read(self, row: Row) -> tuple[str | None, str]:
-        """Reasoning (None where there is none) and answer of the row's present turn."""
-        return self._reader.read(row.new, row.sampling.stop, is_stopped=row.finish is FinishReason.STOP)

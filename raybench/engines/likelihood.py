@@ -8,31 +8,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from raybench.engines.attention_masks import TreeMask, tree_mask_of
+from raybench.engines.items import Item, Score
 from raybench.engines.memory import is_out_of_memory
-from raybench.engines.token_tree import Item, TokenTree, token_tree
+from raybench.engines.token_tree import TokenTree, token_tree
 
 MAX_LOGITS = 2**28
 """Most logits of one forward pass (1 GiB in float32); a row that needs more runs alone."""
 
 _SOFTMAX_ROWS = 256  # positions whose logits are widened to float32 at once
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Score:
-    """What a model gives to one continuation."""
-
-    logprob: float
-    """Sum over its tokens, in nats; NaN where the logits are not finite."""
-    is_greedy: bool
-    """Whether every token was the most probable one."""
-    tokens: tuple[float, ...]
-    """Log-probability of each token."""
 
 
 class Scorer:
@@ -100,7 +88,7 @@ class Scorer:
         """
         rows = [(i, j, [*item.context, *c][:-1], c) for i, item in enumerate(items) for j, c in enumerate(item.continuations)]
         rows.sort(key=lambda r: (-len(r[2]), r[0], r[1]))
-        nothing = Score(logprob=math.nan, is_greedy=False, tokens=())
+        nothing = Score(logprobs=(math.nan,), is_greedy=False)
         found = [[nothing] * len(item.continuations) for item in items]
         most_scored = max(1, MAX_LOGITS // self.num_vocabulary)
         start = 0
@@ -250,9 +238,6 @@ def _picked(logits_KV: Any, rows: Sequence[int], targets: Sequence[int]) -> tupl
 def _scores(chosen: Sequence[float], is_best: Sequence[bool], lengths: Sequence[int]) -> list[Score]:
     found, start = [], 0
     for n in lengths:
-        tokens = tuple(chosen[start : start + n])
-        # the terms are summed in float64: on the same logits the result does not depend on how they are grouped
-        total = math.fsum(tokens) if all(map(math.isfinite, tokens)) else math.nan
-        found.append(Score(logprob=total, is_greedy=all(is_best[start : start + n]), tokens=tokens))
+        found.append(Score(logprobs=tuple(chosen[start : start + n]), is_greedy=all(is_best[start : start + n])))
         start += n
     return found

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from raybench.engines.items import Item, Score
 from raybench.engines.net import MAX_LOGITS, batches
 from raybench.engines.rows import Row, Stepper
 
@@ -34,15 +35,12 @@ class NextToken:
         self._pad_id = pad_id
         self._budget = max(1, min(budget, MAX_LOGITS // vocabulary))
 
-    def score(self, rows: Sequence[tuple[list[int], list[int]]]) -> list[tuple[tuple[float, ...], bool]]:
-        """Log-probabilities of scored tokens behind their contexts, and whether each was the most probable; NaN where not finite.
-
-        Args:
-            rows: (context, scored), both with at least one token.
-        """
+    def score(self, items: Sequence[Item]) -> list[list[Score]]:
+        """Scores of all continuations of each item, each behind its whole context."""
         import torch
 
-        found: list[tuple[tuple[float, ...], bool]] = [((math.nan,), False)] * len(rows)
+        rows = [(item.context, list(c)) for item in items for c in item.continuations]
+        found = [Score(logprobs=(math.nan,), is_greedy=False)] * len(rows)
         inputs = [[*context, *tokens][:-1] for context, tokens in rows]
         with torch.inference_mode():
             for members in batches([len(x) for x in inputs], budget=self._budget):
@@ -52,11 +50,18 @@ class NextToken:
                     mine = logits_BLV[b, len(context) - 1 : len(context) - 1 + len(tokens)]
                     wanted = torch.tensor(tokens, device=self._device)
                     logprobs = mine.log_softmax(-1).gather(-1, wanted[:, None])[:, 0].tolist()
-                    found[i] = tuple(logprobs), bool((mine.argmax(-1) == wanted).all())
-        return found
+                    found[i] = Score(logprobs=tuple(logprobs), is_greedy=bool((mine.argmax(-1) == wanted).all()))
+        in_order = iter(found)
+        return [[next(in_order) for _ in item.continuations] for item in items]
 
     def write(self, rows: Sequence[Row], stepper: Stepper) -> None:
-        """Complete the rows, each in the batch it began in: every step reads the whole row again."""
+        """Complete the rows with all their turns, each turn in the batch it began in: every step reads the whole row again."""
+        turn = list(rows)
+        while turn:
+            self._write_turn(turn, stepper)
+            turn = [row for row in turn if row.turn()]
+
+    def _write_turn(self, rows: Sequence[Row], stepper: Stepper) -> None:
         import torch
 
         lengths = [len(r.prompt) + r.sampling.max_tokens for r in rows]

@@ -1,27 +1,14 @@
-"""From a request to tokens: plain text or chat template, special tokens, and what happens to a prompt that does not fit."""
+"""From a request to tokens: plain text or chat template, special tokens, contexts and continuations."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Generic, Literal, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 from raybench.core.checkpoint import Checkpoint
 from raybench.core.errors import CheckpointError
 from raybench.core.types import ErrorCode, Message, Request
-
-T = TypeVar("T")
-
-Overlong = Literal["error", "truncate_left", "truncate_right", "fewer_shots"]
-
-
-class PromptError(Exception):
-    """A request that cannot be put to the model: becomes an error row."""
-
-    def __init__(self, code: ErrorCode, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
+from raybench.engines.fit import PromptError
 
 
 class Prompter:
@@ -177,60 +164,8 @@ class Prompter:
         return tokens
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fitted(Generic[T]):
-    """An encoded request that fits, or is to be cut on the left by the caller."""
-
-    encoded: T
-    num_dropped: int
-    """Tokens that went with dropped examples."""
-
-
-def fit(
-    request: Request, overlong: Overlong, *, encode: Callable[[Request], T], excess: Callable[[T], int], length: Callable[[T], int]
-) -> Fitted[T]:
-    """Encode a request so that it fits, by the policy of the run.
-
-    Args:
-        request: What is asked.
-        overlong: error; truncate_left: the caller cuts; fewer_shots: examples are dropped from the front until it fits.
-        encode: Makes tokens of a request.
-        excess: Tokens by which an encoded request is too long; 0 or less: it fits.
-        length: Prompt tokens of an encoded request.
-
-    Raises:
-        PromptError: OVERLONG.
-    """
-    encoded = encode(request)
-    full = length(encoded)
-    over = excess(encoded)
-    if over <= 0 or overlong == "truncate_left":
-        return Fitted(encoded=encoded, num_dropped=0)
-    if overlong == "fewer_shots":
-        for dropped in range(1, len(request.shots) + 1):
-            shorter = encode(without_shots(request, dropped))
-            if excess(shorter) <= 0:
-                return Fitted(encoded=shorter, num_dropped=full - length(shorter))
-    advice = (
-        "Raise engine.max_length if the model allows it, or set engine.overlong to truncate_left or fewer_shots."
-        if overlong == "error"
-        else "It does not fit without examples either."
-    )
-    raise PromptError(ErrorCode.OVERLONG, f"a prompt of {full} tokens is {over} too long. {advice}")
-
-
-def without_shots(request: Request, num_dropped: int) -> Request:
-    """`request` without its first examples."""
-    return replace(request, shots=request.shots[num_dropped:])
-
-
 def join(first: str, second: str, separator: str) -> str:
     """Both texts, with the separator between them unless there is white space already (lm_eval api/utils.py, maybe_delimit)."""
     if not first or not second:
         return first or second
     return first + second if first[-1].isspace() or second[0].isspace() else first + separator + second
-
-
-def cut_left(tokens: Sequence[int], num_kept: int) -> list[int]:
-    """The last `num_kept` tokens, at least one."""
-    return list(tokens[-max(num_kept, 1) :])

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from functools import partial
+from typing import Any
 
 from raybench.core.checkpoint import Checkpoint
-from raybench.core.engine_config import PytorchConfig, engine_config
-from raybench.core.errors import CheckpointError, ConfigError
+from raybench.core.errors import CheckpointError
 from raybench.core.protocols import EngineSpec
-from raybench.core.types import ErrorCode, Kind, Prediction, Request
+from raybench.core.types import Kind, Prediction, Request
 from raybench.engines import pytorch_load
 from raybench.engines.classify import classify
+from raybench.engines.context import check_wanted, positions, tokenizer_length
 from raybench.engines.embed import embed
 from raybench.engines.families import Family
 from raybench.engines.fill import fill
 from raybench.engines.labels import head_labels
-from raybench.engines.memory import answer_within, free
+from raybench.engines.memory import free
 from raybench.engines.net import Net
+from raybench.engines.predictions import Answer, answer_by_kind
+from raybench.engines.pytorch_base import PytorchEngine
 from raybench.engines.reading import Encoder, Reader
 from raybench.engines.span import SpanOptions, span
 from raybench.engines.tag import tag
@@ -34,11 +37,8 @@ _PREFIX_SPACE = (
 )
 
 
-class PytorchEncoderEngine:
-    """An encoder, or a decoder with an encoder's head, in this process. One shard at a time."""
-
-    concurrency: int = 1
-    reproducible: Literal["exact", "measured"] = "exact"
+class PytorchEncoderEngine(PytorchEngine):
+    """An encoder, or a decoder with an encoder's head."""
 
     def __init__(self, spec: EngineSpec, family: Family) -> None:
         """Load the checkpoint of `spec` with the head of its architecture.
@@ -47,61 +47,35 @@ class PytorchEncoderEngine:
             CheckpointError: when it cannot be loaded, or weights of the head are missing.
             ConfigError: when the options are wrong or the device is not there.
         """
-        import torch
-
-        options = engine_config({**spec.options, "kind": "pytorch"})
-        assert isinstance(options, PytorchConfig), "the engine table maps pytorch to PytorchConfig"
+        super().__init__(spec)
         self.kinds = frozenset(family.kinds)
-        self._options = options
-        self._family = family
-        self._num_steps = 0
-        torch.set_num_threads(options.threads)
-        self._take(pytorch_load.load(spec.checkpoint, options, auto=family.auto, may_lack=family.may_lack), spec.checkpoint)
-        # the encoder itself runs under every head, and alone for an embedding
-        self._loaded.model.base_model.register_forward_pre_hook(self._count_step)
+        self._take(pytorch_load.load(spec.checkpoint, self._options, auto=family.auto, may_lack=family.may_lack), spec.checkpoint)
+        self._count_steps(self._loaded.model.base_model)  # it runs under every head, and alone for an embedding
 
     @property
-    def max_length(self) -> int:
-        """Tokens of a row, special ones included."""
-        return self._max_length
-
-    def run(self, requests: Sequence[Request]) -> list[Prediction]:
-        """Answer one shard; batches are formed inside it, and inside a request kind."""
-        import torch
-
-        torch.set_num_threads(self._options.threads)  # another engine in this process may have changed it
-        return answer_within(self._options.batch_tokens, lambda budget: self._answers(requests, budget), self._loaded.model.device)
+    def _device(self) -> Any:
+        return self._loaded.model.device
 
     def _answers(self, requests: Sequence[Request], budget: int) -> list[Prediction]:
-        found: dict[int, Prediction] = {}
-        for kind in dict.fromkeys(r.kind for r in requests):
-            at = [i for i, r in enumerate(requests) if r.kind is kind]
-            answer = self._by_kind(kind) if kind in self.kinds else _refuse
-            found |= zip(at, answer([requests[i] for i in at], budget), strict=True)
-        return [found[i] for i in range(len(requests))]
+        answers = {kind: self._by_kind(kind, budget) for kind in self.kinds}
+        return answer_by_kind(requests, answers, who="the head of this checkpoint")
 
-    def _by_kind(self, kind: Kind) -> Callable[[list[Request], int], list[Prediction]]:
+    def _by_kind(self, kind: Kind, budget: int) -> Answer:
         options, model = self._options, self._loaded.model
         match kind:
             case Kind.CLASSIFY:
-                return lambda requests, budget: classify(self._encoder(lambda i: model(**i).logits, budget), requests)
+                return partial(classify, self._encoder(lambda i: model(**i).logits, budget))
             case Kind.TAG:
-                return lambda requests, budget: tag(self._encoder(lambda i: _two_sided(model(**i).logits), budget), requests)
+                return partial(tag, self._encoder(lambda i: _two_sided(model(**i).logits), budget))
             case Kind.SPAN:
                 how = SpanOptions(doc_stride=options.doc_stride, max_answer_tokens=options.max_answer_tokens, n_best=options.n_best)
-                return lambda requests, budget: span(self._encoder(_start_and_stop(model), budget), requests, how)
+                return partial(span, self._encoder(_start_and_stop(model), budget), options=how)
             case Kind.FILL:
-                head = model.get_output_embeddings()
-                return lambda requests, budget: fill(self._encoder(lambda i: model(**i).logits, budget, head=head), requests)
+                return partial(fill, self._encoder(lambda i: model(**i).logits, budget, head=model.get_output_embeddings()))
             case _:
                 # under a head the encoder itself: the head's own attributes stay unused
-                body = model.base_model
-                return lambda requests, budget: embed(
-                    self._encoder(lambda i: body(**i).last_hidden_state, budget),
-                    requests,
-                    pooling=options.pooling,
-                    normalize=options.normalize,
-                )
+                encoder = self._encoder(lambda i: model.base_model(**i).last_hidden_state, budget)
+                return partial(embed, encoder, pooling=options.pooling, normalize=options.normalize)
 
     def _encoder(self, forward: Callable[[dict[str, Any]], Any], budget: int, head: Any = None) -> Encoder:
         tokenizer = self._reader.tokenizer
@@ -123,13 +97,6 @@ class PytorchEncoderEngine:
             return False
         self._take(swapped, checkpoint)
         return True
-
-    def progress(self) -> int:
-        """Forward passes so far."""
-        return self._num_steps
-
-    def _count_step(self, *_: object) -> None:
-        self._num_steps += 1
 
     def close(self) -> None:
         """Free the model's memory."""
@@ -155,12 +122,6 @@ class PytorchEncoderEngine:
         # a decoder under a head would keep keys and values that nobody asks for
         takes_cache = "use_cache" in inspect.signature(loaded.model.forward).parameters
         self._extra = {"use_cache": False} if takes_cache else {}
-
-
-def _refuse(requests: list[Request], budget: int) -> list[Prediction]:
-    return [
-        Prediction.failed(r, ErrorCode.REFUSED, f"the checkpoint's architecture has no head for '{r.kind}' requests.") for r in requests
-    ]
 
 
 def _start_and_stop(model: Any) -> Callable[[dict[str, Any]], Any]:
@@ -199,16 +160,10 @@ def _max_length(loaded: pytorch_load.Loaded, wanted: int | None) -> int:
     Raises:
         ConfigError: when more is wanted than the model has positions for.
     """
-    config = loaded.model.config.get_text_config()
-    known = (getattr(config, name, None) for name in ("n_positions", "max_position_embeddings", "n_ctx"))
-    positions = next((int(n) for n in known if n is not None and int(n) > 0), None)  # XLNet says -1: no limit
+    known = positions(loaded.model.config)
     table = next((m for name, m in loaded.model.named_modules() if name.endswith("embeddings.position_embeddings")), None)
     if table is not None and getattr(table, "padding_idx", None) is not None:
-        positions = table.num_embeddings - table.padding_idx - 1  # RoBERTa counts from behind the padding token's number
-    if wanted is not None and positions is not None and wanted > positions:
-        raise ConfigError(
-            f"engine.max_length: {wanted} is more than the {positions} positions of the checkpoint. Lower it, or leave it out."
-        )
-    length = loaded.tokenizer.model_max_length
-    limits = [n for n in (wanted, positions, int(length) if length < 10**9 else None) if n is not None]
+        known = table.num_embeddings - table.padding_idx - 1  # RoBERTa counts from behind the padding token's number
+    check_wanted(wanted, known)
+    limits = [n for n in (wanted, known, tokenizer_length(loaded.tokenizer)) if n is not None]
     return min(limits, default=_DEFAULT_MAX_LENGTH)

@@ -21,35 +21,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from raybench.core.checkpoint import Checkpoint
-from raybench.core.engine_config import PytorchConfig, engine_config
 from raybench.core.errors import CheckpointError, ConfigError
 from raybench.core.protocols import EngineSpec
-from raybench.core.types import ErrorCode, Kind, Prediction, Request
+from raybench.core.types import Kind, Prediction, Request
 from raybench.engines.answer import AnswerReader
 from raybench.engines.classify import classify
+from raybench.engines.context import check_wanted, tokenizer_length
+from raybench.engines.decoder import DECODER_KINDS, Decoder
 from raybench.engines.embed import embed
 from raybench.engines.fill import fill
-from raybench.engines.memory import answer_within, free
-from raybench.engines.module_answers import TextAnswers
+from raybench.engines.memory import free
 from raybench.engines.module_load import load_module, take_state
 from raybench.engines.module_text import NextToken
 from raybench.engines.net import Net, TokenRow
+from raybench.engines.predictions import answer_by_kind
 from raybench.engines.prompting import Prompter
+from raybench.engines.pytorch_base import PytorchEngine
 from raybench.engines.pytorch_load import load_tokenizer, quiet, tokenizer_folder_of
 from raybench.engines.reading import Encoder, Reader
+from raybench.engines.rows import Stepper
 from raybench.engines.tag import tag
 
-_TEXT = frozenset({Kind.GENERATE, Kind.LOGLIKELIHOOD, Kind.ROLLING})
 
-
-class PytorchModuleEngine:
-    """A plain PyTorch module in this process. One shard at a time."""
-
-    concurrency: int = 1
-    reproducible: Literal["exact", "measured"] = "exact"
+class PytorchModuleEngine(PytorchEngine):
+    """A plain PyTorch module."""
 
     def __init__(self, spec: EngineSpec) -> None:
         """Make the module of `spec` and load its weights.
@@ -58,80 +56,58 @@ class PytorchModuleEngine:
             CheckpointError: when it cannot be made, or the weights are not the module's.
             ConfigError: when the options are wrong, the device is not there, or nobody says how long a row may be.
         """
-        import torch
-
-        options = engine_config({**spec.options, "kind": "pytorch"})
-        assert isinstance(options, PytorchConfig), "the engine table maps pytorch to PytorchConfig"
+        super().__init__(spec)
         module = spec.checkpoint.module
         assert module is not None, "a checkpoint without a factory is not for this engine"
         self.kinds = frozenset(module.kinds)
-        self._options = options
         self._checkpoint = spec.checkpoint
         self._description = module
-        self._num_steps = 0
-        torch.set_num_threads(options.threads)
         quiet()
-        self._module = load_module(spec.checkpoint, options)
-        self._device = next(self._module.parameters()).device
+        self._module = load_module(spec.checkpoint, self._options)
         folder = tokenizer_folder_of(spec.checkpoint, Path(spec.checkpoint.path or ".").parent)
         self._tokenizer = load_tokenizer(folder, spec.checkpoint)
-        self._max_length = _max_length(self._module, self._tokenizer, options.max_length)
+        self._max_length = _max_length(self._module, self._tokenizer, self._options.max_length)
         pad, eos = self._tokenizer.pad_token_id, self._tokenizer.eos_token_id
+        self._eos = frozenset({eos} - {None})
         self._pad_id = int(pad if pad is not None else eos if eos is not None else 0)
-        if self.kinds <= _TEXT:
-            self._text = TextAnswers(
-                Prompter(self._tokenizer, spec.checkpoint),
-                AnswerReader(self._tokenizer, spec.checkpoint.think_end),
-                eos=frozenset({eos} - {None}),
-                max_length=self._max_length,
-                overlong=options.overlong,
-            )
+        if self.kinds <= DECODER_KINDS:
+            self._prompter = Prompter(self._tokenizer, spec.checkpoint)
+            self._reader = AnswerReader(self._tokenizer, spec.checkpoint.think_end)
         elif Kind.FILL in self.kinds and self._tokenizer.mask_token_id is None:
             raise CheckpointError(f"{folder}: the tokenizer has no mask token, which a masked language model is asked with. Set one.")
-        self._module.register_forward_pre_hook(self._count_step)
+        self._count_steps(self._module)
 
     @property
-    def max_length(self) -> int:
-        """Tokens that the module reads at once."""
-        return self._max_length
-
-    def run(self, requests: Sequence[Request]) -> list[Prediction]:
-        """Answer one shard; batches are formed inside it."""
-        import torch
-
-        torch.set_num_threads(self._options.threads)  # another engine in this process may have changed it
-        return answer_within(self._options.batch_tokens, lambda budget: self._answers(requests, budget), self._device)
+    def _device(self) -> Any:
+        return next(self._module.parameters()).device
 
     def _answers(self, requests: Sequence[Request], budget: int) -> list[Prediction]:
-        found: dict[int, Prediction] = {}
-        for kind in dict.fromkeys(r.kind for r in requests):
-            at = [i for i, r in enumerate(requests) if r.kind is kind]
-            found |= zip(at, self._answer(kind, [requests[i] for i in at], budget), strict=True)
-        return [found[i] for i in range(len(requests))]
-
-    def _answer(self, kind: Kind, requests: list[Request], budget: int) -> list[Prediction]:
-        if kind not in self.kinds:
-            served = ", ".join(sorted(self.kinds))
-            return [
-                Prediction.failed(r, ErrorCode.REFUSED, f"the module cannot answer '{kind}' requests, only {served}.") for r in requests
-            ]
-        if kind in _TEXT:
-            model = NextToken(self._forward, device=self._device, pad_id=self._pad_id, vocabulary=len(self._tokenizer), budget=budget)
-            answer = {
-                Kind.GENERATE: self._text.generate,
-                Kind.LOGLIKELIHOOD: self._text.loglikelihood,
-                Kind.ROLLING: self._text.rolling,
-            }
-            return answer[kind](model, requests)
+        who = f"the module, which was made for {', '.join(sorted(self.kinds))},"
+        if self.kinds <= DECODER_KINDS:
+            return self._decoder(budget, who).answer(requests)
         encoder = self._encoder(budget)
-        if kind is Kind.CLASSIFY:
-            return classify(encoder, requests)
-        if kind is Kind.FILL:
-            return fill(encoder, requests)
-        if kind is Kind.TAG:
-            own = getattr(self._module, "decode", None)
-            return tag(encoder, requests, None if own is None else lambda rows: _decoded(encoder.net, rows, own))
-        return embed(encoder, requests, pooling=self._options.pooling, normalize=self._options.normalize)
+        own = getattr(self._module, "decode", None)
+        decode = None if own is None else lambda rows: _decoded(encoder.net, rows, own)
+        how = {
+            Kind.CLASSIFY: lambda mine: classify(encoder, mine),
+            Kind.FILL: lambda mine: fill(encoder, mine),
+            Kind.TAG: lambda mine: tag(encoder, mine, decode),
+            Kind.EMBED: lambda mine: embed(encoder, mine, pooling=self._options.pooling, normalize=self._options.normalize),
+        }
+        return answer_by_kind(requests, {kind: answer for kind, answer in how.items() if kind in self.kinds}, who=who)
+
+    def _decoder(self, budget: int, who: str) -> Decoder:
+        model = NextToken(self._forward, device=self._device, pad_id=self._pad_id, vocabulary=len(self._tokenizer), budget=budget)
+        return Decoder(
+            kinds=self.kinds,
+            prompter=self._prompter,
+            reader=self._reader,
+            max_length=self._max_length,
+            overlong=self._options.overlong,
+            complete=lambda rows: model.write(rows, Stepper(self._reader, self._eos)),
+            score=model.score,
+            who=who,
+        )
 
     def _encoder(self, budget: int) -> Encoder:
         net = Net(
@@ -158,13 +134,6 @@ class PytorchModuleEngine:
         self._checkpoint = checkpoint
         return True
 
-    def progress(self) -> int:
-        """Forward passes so far."""
-        return self._num_steps
-
-    def _count_step(self, *_: object) -> None:
-        self._num_steps += 1
-
     def close(self) -> None:
         """Free the module's memory."""
         del self._module
@@ -183,14 +152,11 @@ def _decoded(net: Net, rows: Sequence[TokenRow], own: Any) -> list[list[int]]:
 
 def _max_length(module: Any, tokenizer: Any, wanted: int | None) -> int:
     own = getattr(module, "max_length", None)
-    if isinstance(own, int):
-        if wanted is not None and wanted > own:
-            raise ConfigError(f"engine.max_length: {wanted} is more than the module's own max_length {own}. Lower it, or leave it out.")
-        return wanted or own
-    if wanted is not None:
-        return wanted
-    if tokenizer.model_max_length < 10**9:
-        return int(tokenizer.model_max_length)
-    raise ConfigError(
-        "engine.max_length: nobody says how many tokens the module reads at once. Set it, or give the module an attribute max_length."
-    )
+    own = own if isinstance(own, int) else None
+    check_wanted(wanted, own, what="the module's own max_length {}")
+    told = wanted or own or tokenizer_length(tokenizer)
+    if told is None:
+        raise ConfigError(
+            "engine.max_length: nobody says how many tokens the module reads at once. Set it, or give the module an attribute max_length."
+        )
+    return told

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from raybench.core.types import ErrorCode, FinishReason, Output, Prediction, Request
+from raybench.core.types import ErrorCode, Prediction, Request
+from raybench.engines.fit import Overlong, PromptError
 from raybench.engines.net import Net, TokenRow
-from raybench.engines.prompting import Overlong, PromptError
+from raybench.engines.predictions import failed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,25 +107,6 @@ def surrogate_error(*texts: str) -> PromptError | None:
     return None
 
 
-def scored(request: Request, output: Output, *, num_prompt_tokens: int, num_truncated: int = 0) -> Prediction:
-    """The row of an answer that was not generated."""
-    return Prediction(
-        sample_id=request.sample_id,
-        request=request.request,
-        repeat=request.repeat,
-        finish_reason=FinishReason.SCORED,
-        num_prompt_tokens=num_prompt_tokens,
-        num_truncated_tokens=num_truncated,
-        output=output,
-    )
-
-
-def nonfinite(request: Request) -> Prediction:
-    """The row of a model that gave no numbers."""
-    message = "the logits are NaN or infinite: the weights are damaged, or the number format is too narrow for them (engine.dtype)."
-    return Prediction.failed(request, ErrorCode.NONFINITE, message)
-
-
 def answer_readable(
     requests: Sequence[Request],
     found: Sequence[Read | PromptError],
@@ -134,6 +116,5 @@ def answer_readable(
     fine = [i for i, read in enumerate(found) if isinstance(read, Read)]
     answers = iter(answer([requests[i] for i in fine], [read for read in found if isinstance(read, Read)]))
     return [
-        Prediction.failed(request, read.code, read.message) if isinstance(read, PromptError) else next(answers)
-        for request, read in zip(requests, found, strict=True)
+        failed(request, read) if isinstance(read, PromptError) else next(answers) for request, read in zip(requests, found, strict=True)
     ]

@@ -9,6 +9,7 @@ from typing import Any
 
 from raybench.core.types import FinishReason, Sampling
 from raybench.engines.answer import AnswerReader, stop_window
+from raybench.engines.fit import PromptError
 from raybench.engines.sampling import next_tokens
 
 
@@ -31,7 +32,9 @@ class Row:
     logprobs: list[float] = field(default_factory=list)
     """Of those tokens, where they are kept."""
     finish: FinishReason | None = None
-    """ERROR: the logits were not finite."""
+    """ERROR: see `error`."""
+    error: PromptError | None = None
+    """Why the engine refused the row; None where the logits were not finite."""
     num_turn: int = 0
     """Tokens that the model gave in this turn, with the end token."""
     answer_start: int | None = None

@@ -11,9 +11,20 @@ from collections.abc import Sequence
 from random import Random
 from typing import Any
 
-from raybench.core.types import Sampling
+from raybench.core.fingerprint import seed_for
+from raybench.core.types import Request, Sampling
 
 _FIRST_CANDIDATES = 256  # sorted first for top-p; where they do not reach it, the whole row is sorted
+
+
+def seed_of(request: Request) -> int | None:
+    """The seed of a request's draws; None where nothing is drawn."""
+    if request.sampling is None or request.sampling.temperature == 0:
+        return None
+    if request.seed is not None:
+        return request.seed
+    # a request made by hand may have no seed: its key still tells its draws apart from those of other repeats
+    return seed_for(0, request.request, request.sample_id, request.repeat, "sampling")
 
 
 def next_tokens(logits_RV: Any, sampling: Sampling, *, seen: Sequence[Sequence[int]], draws: Sequence[Random | None]) -> list[int]:

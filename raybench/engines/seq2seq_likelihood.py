@@ -8,48 +8,29 @@ Shapes: C contexts, B continuations, L and T padded lengths, V vocabulary.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from raybench.engines.items import Item, Score
 from raybench.engines.net import MAX_LOGITS, batches
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContinuationScore:
-    """What a model gives to one continuation."""
-
-    logprobs: tuple[float, ...]
-    """Of each token, in nats; NaN where the logits are not finite."""
-    is_greedy: bool
-    """Whether every token was the most probable one."""
-
-    @property
-    def logprob(self) -> float:
-        """The sum, which does not depend on an order of adding."""
-        return math.fsum(self.logprobs)
-
-
-def score(
-    model: Any, contexts: Sequence[list[int]], continuations: Sequence[Sequence[list[int]]], *, start_id: int, pad_id: int, budget: int
-) -> list[list[ContinuationScore]]:
-    """Scores of the continuations of each context, in order.
+def score(model: Any, items: Sequence[Item], *, start_id: int, pad_id: int, budget: int) -> list[list[Score]]:
+    """Scores of the continuations of each item, in order.
 
     Args:
         model: An encoder-decoder of transformers, in evaluation mode.
-        contexts: Tokens for the encoder.
-        continuations: For each context, the tokens of each continuation.
+        items: Contexts for the encoder, continuations for the decoder.
         start_id: First token of the decoder.
         pad_id: Fills rows up.
         budget: Most padded tokens of one forward pass.
     """
-    found: list[list[ContinuationScore]] = [[] for _ in contexts]
-    for members in batches([len(c) for c in contexts], budget=budget):
-        states, mask = _read(model, [contexts[i] for i in members], pad_id)
-        pairs = [(k, j) for k, i in enumerate(members) for j in range(len(continuations[i]))]
-        tokens = [continuations[members[k]][j] for k, j in pairs]
-        scores: list[ContinuationScore | None] = [None] * len(pairs)
+    found: list[list[Score]] = [[] for _ in items]
+    for members in batches([len(item.context) for item in items], budget=budget):
+        states, mask = _read(model, [list(items[i].context) for i in members], pad_id)
+        pairs = [(k, j) for k, i in enumerate(members) for j in range(len(items[i].continuations))]
+        tokens = [list(items[members[k]].continuations[j]) for k, j in pairs]
+        scores: list[Score | None] = [None] * len(pairs)
         # a decoder row reads the states of its context as well
         room = max(1, budget // max(1, states.shape[1]))
         widest = max(map(len, tokens), default=1)
@@ -75,7 +56,7 @@ def _read(model: Any, contexts: Sequence[list[int]], pad_id: int) -> tuple[Any, 
         return model.get_encoder()(input_ids=ids, attention_mask=mask).last_hidden_state, mask
 
 
-def _write(model: Any, states: Any, mask: Any, tokens: Sequence[list[int]], start_id: int, pad_id: int) -> list[ContinuationScore]:
+def _write(model: Any, states: Any, mask: Any, tokens: Sequence[list[int]], start_id: int, pad_id: int) -> list[Score]:
     import torch
     from transformers.modeling_outputs import BaseModelOutput
 
@@ -89,4 +70,4 @@ def _write(model: Any, states: Any, mask: Any, tokens: Sequence[list[int]], star
         ).logits.float()
         is_best = (logits_BTV.argmax(-1) == wanted).tolist()
         chosen = logits_BTV.log_softmax(-1).gather(-1, wanted[..., None])[..., 0].tolist()
-    return [ContinuationScore(logprobs=tuple(chosen[b][: len(t)]), is_greedy=all(is_best[b][: len(t)])) for b, t in enumerate(tokens)]
+    return [Score(logprobs=tuple(chosen[b][: len(t)]), is_greedy=all(is_best[b][: len(t)])) for b, t in enumerate(tokens)]

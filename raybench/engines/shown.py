@@ -9,7 +9,8 @@ from typing import Any
 
 from raybench.core.protocols import EngineSpec
 from raybench.core.types import MASK, Kind, Request
-from raybench.engines.prompting import Prompter, PromptError
+from raybench.engines.fit import PromptError
+from raybench.engines.prompting import Prompter
 from raybench.engines.pytorch_load import folder_of, load_tokenizer, tokenizer_folder_of
 
 

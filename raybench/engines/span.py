@@ -14,9 +14,10 @@ from typing import Any
 from raybench.core.errors import CheckpointError
 from raybench.core.outputs import Spans
 from raybench.core.types import ErrorCode, Prediction, Request
+from raybench.engines.fit import PromptError
 from raybench.engines.net import TokenRow
-from raybench.engines.prompting import PromptError
-from raybench.engines.reading import Encoder, Reader, nonfinite, scored, surrogate_error
+from raybench.engines.predictions import failed, nonfinite, scored
+from raybench.engines.reading import Encoder, Reader, surrogate_error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +46,7 @@ def span(encoder: Encoder, requests: Sequence[Request], options: SpanOptions) ->
     found = [_windows(encoder.reader, r, options.doc_stride) for r in requests]
     logits = iter(encoder.net.per_token([w.row for windows in found if not isinstance(windows, PromptError) for w in windows]))
     return [
-        Prediction.failed(request, windows.code, windows.message)
+        failed(request, windows)
         if isinstance(windows, PromptError)
         else _answer(request, windows, [next(logits) for _ in windows], options)
         for request, windows in zip(requests, found, strict=True)

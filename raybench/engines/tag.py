@@ -9,10 +9,11 @@ from typing import Any
 from raybench.core.errors import CheckpointError
 from raybench.core.outputs import Tags
 from raybench.core.types import ErrorCode, Prediction, Request
+from raybench.engines.fit import PromptError
 from raybench.engines.labels import tag_names
 from raybench.engines.net import TokenRow
-from raybench.engines.prompting import PromptError
-from raybench.engines.reading import Encoder, Reader, nonfinite, scored, surrogate_error, too_long
+from raybench.engines.predictions import failed, nonfinite, scored
+from raybench.engines.reading import Encoder, Reader, surrogate_error, too_long
 
 OUTSIDE = "O"
 """Label of a word that the model does not see: it has no tokens, or was cut away."""
@@ -51,7 +52,7 @@ def tag(encoder: Encoder, requests: Sequence[Request], decode: Decode | None = N
     rows = [w.row for w in found if isinstance(w, _Words)]
     numbers = iter(decode(rows) if decode is not None else _best(encoder, rows))
     return [
-        Prediction.failed(r, w.code, w.message) if isinstance(w, PromptError) else _answer(r, w, next(numbers), names[r.labels])
+        failed(r, w) if isinstance(w, PromptError) else _answer(r, w, next(numbers), names[r.labels])
         for r, w in zip(requests, found, strict=True)
     ]
 

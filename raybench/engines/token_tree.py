@@ -20,17 +20,9 @@ from typing import Any
 
 import numpy as np
 
+from raybench.engines.items import Item
+
 Ints = np.ndarray[Any, np.dtype[np.int64]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Item:
-    """A context and what may follow it."""
-
-    context: Sequence[int]
-    """At least one token."""
-    continuations: Sequence[Sequence[int]]
-    """Each of at least one token."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from raybench.core.errors import EngineDead
+from raybench.core.types import ErrorCode
+from raybench.engines.fit import PromptError
 
 _WATCH_S = 0.5
 """Between two looks whether the engine's process is alive; vLLM's own client waits for a dead one for ever."""
@@ -34,6 +36,11 @@ class _Batch:
     answers: list[Any]
     num_open: int
     future: Future[list[Any]] = field(default_factory=Future)
+
+
+def refused(error: ValueError) -> PromptError:
+    """Why vLLM refused a request, for its row."""
+    return PromptError(ErrorCode.REFUSED, f"vLLM refused the request: {' '.join(str(error).split())[:300]}")
 
 
 class Feed:

@@ -10,7 +10,7 @@ from raybench.core.errors import ConfigError
 from raybench.core.types import FinishReason, Sampling
 from raybench.engines.answer import AnswerReader
 from raybench.engines.rows import Row
-from raybench.engines.vllm_feed import Question
+from raybench.engines.vllm_feed import Question, refused
 
 _SEED_BITS = 63
 
@@ -29,8 +29,6 @@ class VllmGenerator:
         self._ask = ask
         self._reader = reader
         self._eos = eos
-        self.refusal: str | None = None
-        """Why vLLM refused a row, whose finish is then ERROR."""
 
     def run(self, rows: Sequence[Row]) -> None:
         """Complete the rows, with all their turns.
@@ -45,15 +43,10 @@ class VllmGenerator:
             answers = self._ask([Question(tokens=row.prompt, params=self._params(row)) for row in live])
             for row, answer in zip(live, answers, strict=True):
                 if isinstance(answer, ValueError):
-                    self.refusal = " ".join(str(answer).split())[:300]
-                    row.finish = FinishReason.ERROR
+                    row.finish, row.error = FinishReason.ERROR, refused(answer)
                 else:
                     self._take(row, answer.outputs[0])
             live = [row for row in live if row.turn()]
-
-    def read(self, row: Row) -> tuple[str | None, str]:
-        """Reasoning (None where there is none) and answer of a row's present turn."""
-        return self._reader.read(row.new, row.sampling.stop, is_stopped=row.finish is FinishReason.STOP)
 
     def _take(self, row: Row, output: Any) -> None:
         tokens = list(output.token_ids)

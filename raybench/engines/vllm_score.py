@@ -12,40 +12,16 @@ count, unless a longer beginning is in the cache from elsewhere: such a request 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from raybench.engines.vllm_feed import Question
+from raybench.engines.fit import PromptError
+from raybench.engines.items import Item, Score
+from raybench.engines.vllm_feed import Question, refused
 from raybench.engines.vllm_options import CPU_BLOCK_TOKENS, MAX_LABELS
 
 Ask = Callable[[Sequence[Question]], list[Any]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Item:
-    """A context and what may follow it."""
-
-    context: Sequence[int]
-    """At least one token."""
-    continuations: Sequence[Sequence[int]]
-    """Each of at least one token."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenScores:
-    """What a model gives to one continuation."""
-
-    logprobs: tuple[float, ...]
-    """Of each token, in nats."""
-    is_greedy: bool
-    """Whether every token was the most probable one."""
-
-    @property
-    def logprob(self) -> float:
-        """Sum over the tokens."""
-        return math.fsum(self.logprobs) if all(map(math.isfinite, self.logprobs)) else math.nan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +36,7 @@ class _Tail:
     """Context + continuation."""
 
 
-def score(items: Sequence[Item], ask: Ask) -> list[list[TokenScores] | ValueError]:
+def score(items: Sequence[Item], ask: Ask) -> list[list[Score] | PromptError]:
     """Scores of all continuations of each item, or the reason by which vLLM refused one of its requests."""
     questions: list[Question] = []
     heads: dict[tuple[int, int], tuple[int, int]] = {}  # (item, its first token) -> (question, that token)
@@ -88,7 +64,7 @@ def score(items: Sequence[Item], ask: Ask) -> list[list[TokenScores] | ValueErro
 
 def _of_item(
     i: int, item: Item, answers: list[Any], heads: dict[tuple[int, int], tuple[int, int]], tails: dict[tuple[int, int], tuple[Any, _Tail]]
-) -> list[TokenScores] | ValueError:
+) -> list[Score] | PromptError:
     found = []
     for j, continuation in enumerate(item.continuations):
         logprobs: list[float] = []
@@ -97,14 +73,14 @@ def _of_item(
             at, token = heads[i, continuation[0]]
             head: Any | ValueError = answers[at]
             if isinstance(head, ValueError):
-                return head
+                return refused(head)
             logprob, is_best = _next(head, token)
             logprobs.append(logprob)
             is_greedy = is_best
         if (i, j) in tails:
             answer, tail = tails[i, j]
             if isinstance(answer, ValueError):
-                return answer
+                return refused(answer)
             for position in range(tail.first, len(tail.tokens) - 1):
                 given = answer.prompt_logprobs[position][tail.tokens[position]]
                 logprobs.append(given.logprob)
@@ -112,7 +88,7 @@ def _of_item(
             logprob, is_best = _next(answer, tail.tokens[-1])
             logprobs.append(logprob)
             is_greedy = is_greedy and is_best
-        found.append(TokenScores(logprobs=tuple(logprobs), is_greedy=is_greedy))
+        found.append(Score(logprobs=tuple(logprobs), is_greedy=is_greedy))
     return found
 
 

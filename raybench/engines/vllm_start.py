@@ -12,10 +12,10 @@ from raybench.core.checkpoint import Checkpoint
 from raybench.core.engine_config import VllmConfig
 from raybench.core.errors import CheckpointError, ConfigError, EngineDead
 from raybench.engines import loading, pytorch_load
+from raybench.engines.context import decoder_length
 from raybench.engines.vllm_feed import Feed, tail_of
 from raybench.engines.vllm_options import check_options, engine_arguments, environment, set_in, write_log_config
 
-_DEFAULT_MAX_LENGTH = 2048  # lm_eval models/utils.py, where neither the model nor its tokenizer says
 _NEEDED = ("logprob_token_ids", "skip_reading_prefix_cache", "flat_logprobs")
 _MEMORY_SIGNS = (
     "out of memory",
@@ -49,18 +49,21 @@ def place_of(checkpoint: Checkpoint, config: VllmConfig) -> Place:
         CheckpointError: when it cannot be loaded.
         ConfigError: when a longer context is asked for than the checkpoint has, or it is a plain module or has an adapter.
     """
+    from transformers import AutoConfig
+
     if checkpoint.module is not None or checkpoint.adapter is not None:
         raise ConfigError(f"checkpoint '{checkpoint.uri}': plain modules and adapters are for the pytorch engine; engine.kind is 'vllm'.")
     folder = pytorch_load.folder_of(checkpoint)
     tokenizer_folder = pytorch_load.tokenizer_folder_of(checkpoint, folder)
     tokenizer = pytorch_load.load_tokenizer(tokenizer_folder, checkpoint)
+    settings = AutoConfig.from_pretrained(folder, trust_remote_code=checkpoint.trust_remote_code, local_files_only=True)
     return Place(
         folder=folder,
         tokenizer_folder=tokenizer_folder,
         tokenizer=tokenizer,
         eos=loading.eos_ids(folder) | ({tokenizer.eos_token_id} - {None}),
         layout=loading.layout_digest(folder, tokenizer_folder),
-        max_length=_max_length(folder, checkpoint, tokenizer, config.max_length),
+        max_length=decoder_length(settings, tokenizer, config.max_length),
     )
 
 
@@ -144,24 +147,3 @@ def _advice(text: str, device: str) -> str:
         else "Lower engine.kv_cache_memory_bytes (2 GiB unless given) or engine.max_length, use dtype bfloat16, or run fewer engines on this machine."
     )
     return f"not enough memory. {what} vLLM says: {text[:1500]}"
-
-
-def _max_length(folder: Path, checkpoint: Checkpoint, tokenizer: Any, wanted: int | None) -> int:
-    """Context in tokens: what is wanted, or what configuration or tokenizer say; as the PyTorch engine.
-
-    Raises:
-        ConfigError: when more is wanted than the model has positions for.
-    """
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=checkpoint.trust_remote_code, local_files_only=True).get_text_config()
-    known = (getattr(config, name, None) for name in ("n_positions", "max_position_embeddings", "n_ctx"))
-    positions = next((int(n) for n in known if n is not None), None)
-    if wanted is not None:
-        if positions is not None and wanted > positions:
-            raise ConfigError(
-                f"engine.max_length: {wanted} is more than the {positions} positions of the checkpoint. Lower it, or leave it out."
-            )
-        return wanted
-    length = tokenizer.model_max_length
-    return positions or (int(length) if length < 10**9 else _DEFAULT_MAX_LENGTH)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from raybench.core.types import FinishReason, Sampling
+from raybench.engines.answer import AnswerReader
 from raybench.engines.generate import Generator
 from raybench.engines.rows import Row
 
@@ -89,7 +90,7 @@ def expected_of(model: Any, asked: list[list[int]], eos: int = 1, max_tokens: in
 
 
 def generator_of(model: Any, *, batch_tokens: int = 8192, eos: int = 1, think_end: str | None = None) -> Generator:
-    return Generator(model, Letters(), eos=frozenset({eos}), batch_tokens=batch_tokens, think_end=think_end)
+    return Generator(model, AnswerReader(Letters(), think_end), eos=frozenset({eos}), batch_tokens=batch_tokens)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -215,12 +216,11 @@ def test_stop_strings_count_only_behind_the_reasoning(llama: Any) -> None:
     free = complete(generator_of(llama), asked, **sampling)[0].new
     assert len(set(free)) == len(free) == 12
     stop, think_end, later = (letters.decode(free[a:b], False) for a, b in ((2, 3), (4, 6), (8, 9)))
-    generator = generator_of(llama, think_end=think_end)
-
-    row = complete(generator, asked, **sampling, stop=(stop, later))[0]
+    row = complete(generator_of(llama, think_end=think_end), asked, **sampling, stop=(stop, later))[0]
 
     assert row.new == free[:9]
-    assert generator.read(row) == (letters.decode(free[:4], False), letters.decode(free[6:8], False))
+    read = AnswerReader(letters, think_end).read(row.new, row.sampling.stop, is_stopped=True)
+    assert read == (letters.decode(free[:4], False), letters.decode(free[6:8], False))
 
 
 def test_nan_ends_the_row_and_leaves_the_neighbours_alone(llama: Any) -> None:

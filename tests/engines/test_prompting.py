@@ -9,7 +9,8 @@ import pytest
 from raybench.core.checkpoint import Checkpoint
 from raybench.core.errors import CheckpointError
 from raybench.core.types import ErrorCode, Kind, Request, Shot
-from raybench.engines.prompting import Prompter, PromptError, fit, join
+from raybench.engines.fit import PromptError, fit
+from raybench.engines.prompting import Prompter, join
 
 SHOTS = (Shot(question="Q: 1+1?\nA:", answer="2"), Shot(question="Q: 2+2?\nA:", answer="4"))
 ASK = Request(sample_id="s", kind=Kind.LOGLIKELIHOOD, description="Add.\n\n", shots=SHOTS, prompt="Q: 3+3?\nA:", continuations=("6", "7"))

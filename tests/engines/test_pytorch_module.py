@@ -232,12 +232,30 @@ def test_what_the_module_is_not_for_is_an_error_row(bring: Bring) -> None:
         [
             Request(sample_id="0", kind=Kind.EMBED, prompt="a"),
             Request(sample_id="1", kind=Kind.GENERATE, prompt="far too long for sixteen", sampling=Sampling(max_tokens=2)),
-            Request(sample_id="2", kind=Kind.GENERATE, prompt="a", turns=("b",), sampling=Sampling(max_tokens=2)),
-            Request(sample_id="3", kind=Kind.LOGLIKELIHOOD, prompt="a", continuations=("b",)),
+            Request(sample_id="2", kind=Kind.LOGLIKELIHOOD, prompt="a", continuations=("b",)),
         ]
     )
 
-    assert [r.error_code for r in rows] == [ErrorCode.REFUSED, ErrorCode.OVERLONG, ErrorCode.REFUSED, None]
+    assert [r.error_code for r in rows] == [ErrorCode.REFUSED, ErrorCode.OVERLONG, None]
+
+
+def test_further_turns_are_asked_as_if_by_hand(bring: Bring) -> None:
+    engine, sampling = engine_of(bring(CAUSAL, *TEXT, vocabulary=BYTES)), Sampling(max_tokens=2)
+
+    whole, first = engine.run(
+        [
+            Request(sample_id="0", kind=Kind.GENERATE, prompt="a", turns=("b",), sampling=sampling),
+            Request(sample_id="1", kind=Kind.GENERATE, prompt="a", sampling=sampling),
+        ]
+    )
+
+    assert isinstance(whole.output, Generation)
+    assert isinstance(first.output, Generation)
+    by_hand = Request(sample_id="2", kind=Kind.GENERATE, prompt=f"a {first.output.text}\n\nb", sampling=sampling)
+    (second,) = engine.run([by_hand])
+    assert isinstance(second.output, Generation)
+    assert whole.output.turns == (first.output.text, second.output.text)
+    assert whole.output.text == second.output.text
 
 
 def test_a_module_that_cannot_be_had_is_refused_with_the_reason(bring: Bring, tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raybench.engines.token_tree import Item, token_tree
+from raybench.engines.items import Item
+from raybench.engines.token_tree import token_tree
 
 TOKENS = st.lists(st.integers(0, 2), min_size=1, max_size=5)
 ITEMS = st.lists(st.builds(lambda c, o: Item(context=c, continuations=o), TOKENS, st.lists(TOKENS, min_size=1, max_size=3)), max_size=8)

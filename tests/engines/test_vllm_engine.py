@@ -13,10 +13,12 @@ import pytest
 from raybench.core.errors import ConfigError
 from raybench.core.types import Generation, Kind, Likelihoods, Prediction, Request, Sampling, TextLikelihood
 from raybench.engines.answer import AnswerReader
+from raybench.engines.fit import PromptError
+from raybench.engines.items import Item
 from raybench.engines.rows import Row
 from raybench.engines.vllm_feed import Question
 from raybench.engines.vllm_generate import VllmGenerator
-from raybench.engines.vllm_score import Item, score
+from raybench.engines.vllm_score import score
 
 pytestmark = pytest.mark.vllm
 
@@ -114,7 +116,7 @@ def test_what_the_model_would_say_is_greedy(live_vllm: Any, model: Any, tokenize
 
     (found,) = score([Item(context=c, continuations=o) for c, o in items], live_vllm._feed.ask)
 
-    assert not isinstance(found, ValueError)
+    assert not isinstance(found, PromptError)
     assert [s.is_greedy for s in found] == [True, True, True, False]
 
 
