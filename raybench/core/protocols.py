@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import pyarrow as pa
@@ -54,6 +54,7 @@ class Answers(list[Prediction]):
         batch_tokens: int | None = None,
         is_budget_halved: bool = False,
         notices: Sequence[str] = (),
+        numerics: Mapping[str, str] | None = None,
     ) -> None:
         """Take the predictions.
 
@@ -62,11 +63,14 @@ class Answers(list[Prediction]):
             batch_tokens: Token budget of a forward pass that they were computed with; None where the engine has none.
             is_budget_halved: Whether memory ran out, and the shard was computed with a smaller budget than the configured one.
             notices: What the user should hear about once, a sentence each.
+            numerics: What decides the last digits, as parts of a signature: `attn`, `dtype`, `invariant`. What the engine really runs with, where a
+                configuration leaves it open.
         """
         super().__init__(predictions)
         self.batch_tokens = batch_tokens
         self.is_budget_halved = is_budget_halved
         self.notices = tuple(notices)
+        self.numerics = dict(numerics or {})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +158,8 @@ class Measured:
     """Whether memory ran out and the budget was lowered for this shard."""
     notices: tuple[str, ...] = ()
     """What the engine has to say to the user; the same ones with every shard."""
+    numerics: Mapping[str, str] = field(default_factory=dict)
+    """See `Answers`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -230,6 +230,7 @@ class Loop:
             attempt=attempt,
             batch_tokens=result.measured.batch_tokens,
             is_budget_halved=result.measured.is_budget_halved,
+            numerics=dict(result.measured.numerics),
         )
         return self._store.commit(task_path(pair.task), model_path(pair.model_name), result.batch, mark, is_fresh=True)
 

@@ -6,7 +6,7 @@ A metric is computed only from a complete set of rows: every expected key once, 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -24,7 +24,7 @@ from raybench.core.types import Estimate, FinishReason, Generation, Kind, Predic
 from raybench.driver.catalog import Catalog, open_catalog
 from raybench.driver.paths import model_path, task_path
 from raybench.driver.plan import Pair, fingerprints_of, read_pair
-from raybench.driver.signature import signature
+from raybench.driver.signature import numerics_of, signature
 from raybench.metrics.interval import combine, estimate, method, value_if_errors_wrong
 from raybench.metrics.registry import get_metric
 from raybench.metrics.statistics import Statistics
@@ -49,7 +49,7 @@ WARN_SHARE = 0.01
 
 
 @dataclass(slots=True, kw_only=True)
-class _Column:
+class Column:
     """One metric over one filter: what is collected while rows stream by."""
 
     name: str
@@ -111,9 +111,10 @@ def score_run(path: str | Path) -> Results:
 
 
 def _score_pair(store: RunDir, config: RunConfig, catalog: Catalog, pair: Pair, prompts: PromptSet, warnings: list[str]) -> list[Result]:
-    columns = _columns(catalog, pair)
+    columns = columns_of(catalog, pair)
     names = fingerprints_of(pair.identity, prompts.shards.digest)
-    withheld = missing_keys(store, pair, prompts, names)
+    found = store.scan(task_path(pair.task), model_path(pair.model_name)).shards
+    withheld = missing_keys(found, prompts, names)
     if withheld is not None:
         return [_withheld(pair, column, withheld) for column in columns]
     counts = _Counts()
@@ -136,16 +137,18 @@ def _score_pair(store: RunDir, config: RunConfig, catalog: Catalog, pair: Pair, 
         store.discard(task_path(pair.task), model_path(pair.model_name), error.fingerprint)
         return [_withheld(pair, column, error.message) for column in columns]
     _warn(pair, counts, columns, warnings)
-    return [_result(config, pair, column, counts, prompts) for column in columns]
+    numerics = numerics_of(found[name].mark for name in names)
+    return [_result(config, pair, column, counts, prompts, numerics) for column in columns]
 
 
-def _columns(catalog: Catalog, pair: Pair) -> list[_Column]:
+def columns_of(catalog: Catalog, pair: Pair) -> list[Column]:
+    """The metrics of a pair, each with every filter, before any sample is scored."""
     form = catalog.by_label[pair.task].form(pair.kind)
     filters: Mapping[str, Extractor | None] = {"": None}
     if pair.kind is Kind.GENERATE and form.extract:
         filters = form.extract
     return [
-        _Column(
+        Column(
             name=f"{name}[{key}]" if len(filters) > 1 else name,
             metric=get_metric(name),
             filter=key,
@@ -157,9 +160,8 @@ def _columns(catalog: Catalog, pair: Pair) -> list[_Column]:
     ]
 
 
-def missing_keys(store: RunDir, pair: Pair, prompts: PromptSet, names: Sequence[str]) -> str | None:
+def missing_keys(found: Collection[str], prompts: PromptSet, names: Sequence[str]) -> str | None:
     """Why a pair is incomplete: shards that are not there, with the first samples they hold; None when all are."""
-    found = store.scan(task_path(pair.task), model_path(pair.model_name)).shards
     absent = [i for i, name in enumerate(names) if name not in found]
     if not absent:
         return None
@@ -188,7 +190,7 @@ def check_shard(batch: pa.RecordBatch, requests: pa.RecordBatch, pair: Pair) -> 
 
 
 def _score_shard(
-    samples: Sequence[Sample], predictions: Sequence[Prediction], columns: Sequence[_Column], counts: _Counts, has_clusters: bool
+    samples: Sequence[Sample], predictions: Sequence[Prediction], columns: Sequence[Column], counts: _Counts, has_clusters: bool
 ) -> Iterator[tuple[str, str, str, tuple[float, ...] | None, list[str | None] | None]]:
     """Score the samples of one shard into the columns; yields the rows of the score table."""
     # requests x repeats of a sample lie together, as the keys have shown; samples may differ in how many they have
@@ -212,7 +214,7 @@ def _score_shard(
             continue
         clusters.append(sample.cluster)
         for index, column in enumerate(columns):
-            extracted = _extract(rows, column)
+            extracted = extract(rows, column)
             values = column.metric.score(Scored(sample=sample, predictions=rows, extracted=extracted))
             stats[index].append(values)
             table.append((sample.id, column.name, "ok", values, extracted))
@@ -221,7 +223,8 @@ def _score_shard(
     return iter(table)
 
 
-def _extract(rows: Sequence[Prediction], column: _Column) -> list[str | None]:
+def extract(rows: Sequence[Prediction], column: Column) -> list[str | None]:
+    """What a column's filter finds in the answers to one sample; None for what is no text, or holds no answer."""
     answers: list[str | None] = []
     for row in rows:
         text = row.output.text if isinstance(row.output, Generation) else None
@@ -236,7 +239,7 @@ def _score_batch(rows: Iterator[tuple[Any, ...]]) -> pa.RecordBatch:
     return pa.record_batch([pa.array(c, f.type) for c, f in zip(columns, SCORES, strict=True)], schema=SCORES)
 
 
-def _result(config: RunConfig, pair: Pair, column: _Column, counts: _Counts, prompts: PromptSet) -> Result:
+def _result(config: RunConfig, pair: Pair, column: Column, counts: _Counts, prompts: PromptSet, numerics: Mapping[str, str]) -> Result:
     is_text = pair.kind is Kind.GENERATE
     seed = seed_for(config.seed, pair.task, "", 0, f"bootstrap {column.name}")
     drawn = estimate(column.statistics, num_errors=counts.errors, draws=config.bootstrap, seed=seed)
@@ -258,6 +261,7 @@ def _result(config: RunConfig, pair: Pair, column: _Column, counts: _Counts, pro
             num_samples=drawn.num_samples,
             counts={"err": counts.errors, "trunc": counts.truncated},
             data_prompt=digest(list(prompts.shards.digest)),
+            numerics=numerics,
         ),
         share_length=_share(counts.stopped_by_length, answered) if is_text else None,
         share_unparsed=_share(column.unparsed, answered) if is_text and column.extract is not None else None,
@@ -269,7 +273,7 @@ def _share(part: int, whole: int) -> float | None:
     return part / whole if whole else None
 
 
-def _withheld(pair: Pair, column: _Column, reason: str) -> Result:
+def _withheld(pair: Pair, column: Column, reason: str) -> Result:
     """A result without a number: what is not complete is not printed."""
     return Result(
         model=pair.model_name,
@@ -283,7 +287,7 @@ def _withheld(pair: Pair, column: _Column, reason: str) -> Result:
     )
 
 
-def _warn(pair: Pair, counts: _Counts, columns: Sequence[_Column], warnings: list[str]) -> None:
+def _warn(pair: Pair, counts: _Counts, columns: Sequence[Column], warnings: list[str]) -> None:
     answered = counts.rows - sum(counts.codes.values())
     where = f"{pair.model_name} {pair.task}"
     if pair.kind is Kind.GENERATE and answered:

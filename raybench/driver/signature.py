@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from raybench.core.fingerprint import digest
 from raybench.core.version import VERSION
 from raybench.driver.plan import Pair
 from raybench.engines.registry import reproducible
+from raybench.store.shard_mark import ShardMark
 
 _DTYPES = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 
 
 def signature(
-    pair: Pair, *, metric: str, metric_signature: str, extract: str | None, num_samples: int, counts: Mapping[str, int], data_prompt: str
+    pair: Pair,
+    *,
+    metric: str,
+    metric_signature: str,
+    extract: str | None,
+    num_samples: int,
+    counts: Mapping[str, int],
+    data_prompt: str,
+    numerics: Mapping[str, str],
 ) -> str:
     """The line `task:gsm8k|v:1|form:generate|...` of one number.
 
@@ -26,11 +35,13 @@ def signature(
         num_samples: Samples that were answered.
         counts: `err` and `trunc`.
         data_prompt: Digest of the prompts.
+        numerics: What the engines of its shards told of themselves; see `numerics_of`.
     """
     task: Mapping[str, Any] = pair.identity["task"]
     engine: Mapping[str, Any] = pair.identity["engine"]
     versions = str(engine["versions"]).split(" ")[0].partition("-")[2]
     sampling = pair.asking.sampling
+    dtype = numerics.get("dtype", engine["dtype"])
     parts: list[tuple[str, Any]] = [
         ("task", pair.task),
         ("v", task["version"]),
@@ -57,8 +68,8 @@ def signature(
     parts += [
         ("engine", f"{engine['kind']}{f'-{versions}' if versions else ''}"),
         ("device", engine["device"]),
-        ("dtype", _DTYPES.get(engine["dtype"], engine["dtype"])),
-        *_kernels(engine),
+        ("dtype", _DTYPES.get(dtype, dtype)),
+        *((name, numerics[name]) for name in ("attn", "invariant") if name in numerics),
         ("seed", pair.asking.seed),
         ("repro", reproducible(str(engine["kind"]), engine)),
         ("raybench", VERSION),
@@ -68,14 +79,13 @@ def signature(
     return f"{line}|PARTIAL" if pair.limit is not None else line
 
 
-def _kernels(engine: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """What decides the last digits where an engine has a choice of kernels."""
-    if engine["kind"] != "vllm":
-        return []
-    return [
-        ("attn", engine.get("attention_backend") or ("CPU_ATTN" if engine["device"] == "cpu" else "auto")),
-        ("invariant", "yes" if engine["deterministic"] else "no"),
-    ]
+def numerics_of(marks: Iterable[ShardMark]) -> dict[str, str]:
+    """What decided the last digits of a pair's rows; where shards differ, as on mixed machines, all values, joined by +."""
+    found: dict[str, set[str]] = {}
+    for mark in marks:
+        for name, value in mark.numerics.items():
+            found.setdefault(name, set()).add(value)
+    return {name: "+".join(sorted(values)) for name, values in found.items()}
 
 
 def _drawn(sampling: Any) -> list[tuple[str, Any, Any]]:

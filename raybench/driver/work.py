@@ -43,6 +43,7 @@ def run_shard(engine: Engine, work: Work) -> tuple[pa.RecordBatch, Measured]:
         batch_tokens=told.batch_tokens,
         is_budget_halved=told.is_budget_halved,
         notices=told.notices,
+        numerics=told.numerics,
     )
     return batch, measured
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from raybench.core.errors import EngineDead, EngineError
@@ -13,7 +13,13 @@ from raybench.core.types import Prediction
 _LEAST_BUDGET = 64  # tokens of a forward pass; with fewer, memory is short for other reasons than the batch
 
 
-def answer_within(budget: int, attempt: Callable[[int], list[Prediction]], device: Any, notices: Sequence[str] = ()) -> Answers:
+def answer_within(
+    budget: int,
+    attempt: Callable[[int], list[Prediction]],
+    device: Any,
+    notices: Sequence[str] = (),
+    numerics: Mapping[str, str] | None = None,
+) -> Answers:
     """The answers of `attempt(token budget)`, with half the budget as often as memory runs out.
 
     The next shard begins with the whole budget again: what a shard's rows are depends on the shard, not on those before it.
@@ -23,6 +29,7 @@ def answer_within(budget: int, attempt: Callable[[int], list[Prediction]], devic
         attempt: Answers the whole shard.
         device: Where the model is, for the message.
         notices: What the engine has to say beside the answers.
+        numerics: What decides the last digits.
 
     Raises:
         EngineError: when memory runs out and there is nothing to halve.
@@ -31,7 +38,7 @@ def answer_within(budget: int, attempt: Callable[[int], list[Prediction]], devic
     current = budget
     while (found := _attempt(current, attempt, device)) is None:
         current //= 2
-    return Answers(found, batch_tokens=current, is_budget_halved=current < budget, notices=notices)
+    return Answers(found, batch_tokens=current, is_budget_halved=current < budget, notices=notices, numerics=numerics)
 
 
 def _attempt(budget: int, attempt: Callable[[int], list[Prediction]], device: Any) -> list[Prediction] | None:

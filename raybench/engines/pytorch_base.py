@@ -29,6 +29,7 @@ class PytorchEngine(ABC):
         self._options = options
         self._max_length = 0
         self._num_steps = 0
+        self._numerics: dict[str, str] = {}
         self._set_threads()
 
     @property
@@ -39,7 +40,9 @@ class PytorchEngine(ABC):
     def run(self, requests: Sequence[Request]) -> list[Prediction]:
         """Answer one shard; batches are formed inside it. When memory runs out, the whole shard is computed again with half the budget."""
         self._set_threads()  # another engine in this process may have changed them
-        return answer_within(self._options.batch_tokens, lambda budget: self._answers(requests, budget), self._device, self._notices)
+        return answer_within(
+            self._options.batch_tokens, lambda budget: self._answers(requests, budget), self._device, self._notices, self._numerics
+        )
 
     def progress(self) -> int:
         """Forward passes so far."""
@@ -59,8 +62,13 @@ class PytorchEngine(ABC):
         """What the user should hear."""
         return ()
 
+    def _watch(self, model: Any, module: Any) -> None:
+        """Remember what a model of transformers computes with, and let every forward pass of `module` count as progress."""
+        kernel = getattr(model.config, "_attn_implementation", None)
+        self._numerics = {"attn": str(kernel)} if kernel else {}
+        self._count_steps(module)
+
     def _count_steps(self, module: Any) -> None:
-        """Let every forward pass of `module` count as progress."""
         module.register_forward_pre_hook(self._count_step)
 
     def _count_step(self, *_: object) -> None:

@@ -35,7 +35,7 @@ class PytorchCausalEngine(PytorchEngine):
         self._take(pytorch_load.load(spec.checkpoint, self._options), spec.checkpoint)
         self._max_length = decoder_length(self._loaded.model.config, self._loaded.tokenizer, self._options.max_length)
         self._scorer = Scorer(self._loaded.model, batch_tokens=self._options.batch_tokens)
-        self._count_steps(self._loaded.model)
+        self._watch(self._loaded.model, self._loaded.model)
 
     @property
     def has_chat_template(self) -> bool:

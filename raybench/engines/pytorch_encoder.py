@@ -50,7 +50,7 @@ class PytorchEncoderEngine(PytorchEngine):
         super().__init__(spec)
         self.kinds = frozenset(family.kinds)
         self._take(pytorch_load.load(spec.checkpoint, self._options, auto=family.auto, may_lack=family.may_lack), spec.checkpoint)
-        self._count_steps(self._loaded.model.base_model)  # it runs under every head, and alone for an embedding
+        self._watch(self._loaded.model, self._loaded.model.base_model)  # which runs under every head, and alone for an embedding
 
     @property
     def _device(self) -> Any:

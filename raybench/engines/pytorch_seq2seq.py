@@ -43,7 +43,7 @@ class PytorchSeq2seqEngine(PytorchEngine):
         self._start_id = _start_id(loaded, spec.checkpoint)
         self._writer = Writer(loaded.model, decode=lambda tokens: self._reader.decode(tokens, skip=False))
         self._take(loaded, spec.checkpoint)
-        self._count_steps(self._loaded.model)
+        self._watch(self._loaded.model, self._loaded.model)
 
     @property
     def _device(self) -> Any:

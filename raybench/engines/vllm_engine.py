@@ -10,7 +10,7 @@ from typing import Literal
 
 from raybench.core.checkpoint import Checkpoint
 from raybench.core.engine_config import VllmConfig, engine_config
-from raybench.core.protocols import EngineSpec
+from raybench.core.protocols import Answers, EngineSpec
 from raybench.core.types import FinishReason, Prediction, Request
 from raybench.engines.answer import AnswerReader
 from raybench.engines.decoder import DECODER_KINDS, Decoder
@@ -52,6 +52,7 @@ class VllmEngine:
         # a generation would not show it: NaN has a most probable token too
         probe = score([Item(context=[self._prompter.prefix_id], continuations=[[self._prompter.prefix_id]])], self._feed.ask)[0]
         self._is_damaged = not isinstance(probe, PromptError) and not math.isfinite(probe[0].logprob)
+        self._numerics = self.numerics()
         self._one_at_a_time = threading.Lock()
 
     @property
@@ -81,7 +82,7 @@ class VllmEngine:
             complete=self._complete,
             score=lambda items: score(items, self._feed.ask),
         )
-        return decoder.answer(requests)
+        return Answers(decoder.answer(requests), numerics=self._numerics)
 
     def _complete(self, rows: Sequence[Row]) -> None:
         if self._is_damaged:
@@ -112,7 +113,7 @@ class VllmEngine:
         return self._feed.num_steps
 
     def numerics(self) -> dict[str, str]:
-        """What decides the last digits of this engine: attention backends and threads of its workers."""
+        """What decides the last digits, as the workers have it: attention backends, number format, batch-invariant kernels, threads."""
         return dict(self._feed.call(lambda engine: engine.collective_rpc("raybench_numerics"))[0])
 
     def close(self) -> None:

@@ -50,12 +50,18 @@ class WeightInspector:
         return count
 
     def raybench_numerics(self) -> dict[str, str]:
-        """What decides the last digits: attention backends, threads."""
+        """What decides the last digits: attention backends, number format, batch-invariant kernels, threads."""
         import torch
+        from vllm import envs
 
         groups = getattr(self.model_runner, "attn_groups", [])
         names = sorted({group.backend.get_name() for of_cache in groups for group in of_cache})
-        return {"attention": "+".join(names) or "unknown", "threads": str(torch.get_num_threads())}
+        return {
+            "attn": "+".join(names) or "none",
+            "dtype": str(self.model_runner.model_config.dtype).removeprefix("torch."),
+            "invariant": "yes" if getattr(envs, "VLLM_BATCH_INVARIANT", False) else "no",
+            "threads": str(torch.get_num_threads()),
+        }
 
 
 def file_names(name: str, merged: Mapping[str, Sequence[str]]) -> list[str]:

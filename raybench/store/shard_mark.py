@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import pyarrow as pa
@@ -36,6 +36,8 @@ class ShardMark:
     """Effective token budget of a forward pass; None where the engine has none."""
     is_budget_halved: bool = False
     """Whether memory ran out and the budget was reduced: the rows then stand outside the promise of equal numbers."""
+    numerics: Mapping[str, str] = field(default_factory=dict)
+    """What decided the last digits: attention backend, number format, as the engine told them. Measured, not content."""
     isolated: tuple[str, ...] = ()
     """Samples that kill engines and got an error row each; outside the promise as well."""
 
@@ -53,7 +55,7 @@ class ShardMark:
         )
 
 
-_FIELDS = tuple(field.name for field in fields(ShardMark))
+_FIELDS = tuple(f.name for f in fields(ShardMark))
 
 
 def keys_digest(sample_ids: pa.Array, requests: pa.Array, repeats: pa.Array) -> str:
@@ -90,5 +92,5 @@ def columns_from_footer(metadata: Mapping[bytes, bytes] | None) -> dict[str, lis
 
 def mark_at(table: Mapping[str, Sequence[Any]], index: int) -> ShardMark:
     """One row of the columns."""
-    values = {name: table[name][index] for name in _FIELDS}
+    values = {name: table[name][index] for name in _FIELDS if name in table}  # marks of older runs have fewer fields
     return ShardMark(**values | {"isolated": tuple(values["isolated"])})

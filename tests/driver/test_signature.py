@@ -11,6 +11,8 @@ import pytest
 from raybench.core.config_file import parse
 from raybench.core.version import VERSION
 from raybench.driver.run import run
+from raybench.driver.signature import numerics_of
+from raybench.store.shard_mark import ShardMark
 
 
 def signatures(folder: Path, task: dict[str, Any], **changes: Any) -> list[str]:
@@ -89,3 +91,25 @@ def test_a_sign_of_separation_in_a_value_does_not_make_a_part(tmp_path: Path) ->
     (line,) = signatures(tmp_path, {"name": "quickstart/arithmetic", "label": "a|err:0\nb"})
 
     assert parts(line)["task"] == "a/err:0 b"
+
+
+def test_what_engines_told_of_their_kernels_stands_in_the_signature_and_mixed_machines_show(tiny_llama: Path, tmp_path: Path) -> None:
+    engine = {"kind": "pytorch", "device": "cpu", "threads": 1}
+    (plain, _), (eager, _) = (
+        signatures(
+            tmp_path / name, {"name": "quickstart/choice", "limit": 4, "shots": 0},
+            models=[{"checkpoint": str(tiny_llama), "chat_template": "none"}], engine={**engine, "attn_implementation": name},
+        )
+        for name in ("auto", "eager")
+    )  # fmt: skip
+
+    # transformers takes sdpa for a Llama where nothing is asked for
+    assert "|dtype:fp32|attn:sdpa|" in plain
+    assert "|dtype:fp32|attn:eager|" in eager
+
+    marks = [mark(attn="FLASH_ATTN", dtype="bfloat16"), mark(attn="FLASHINFER", dtype="bfloat16"), mark()]
+    assert numerics_of(marks) == {"attn": "FLASHINFER+FLASH_ATTN", "dtype": "bfloat16"}
+
+
+def mark(**numerics: str) -> ShardMark:
+    return ShardMark(fingerprint="f", start=0, stop=1, num_rows=1, ids_digest="", content_digest="", numerics=numerics)

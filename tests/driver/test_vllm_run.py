@@ -84,5 +84,5 @@ def test_deterministic_runs_have_equal_rows_on_one_engine_and_on_two_of_which_on
     assert (alone.exit_code, shared.exit_code) == (0, 0)
     assert shared.outcome.num_engines_started >= 2
     assert content_rows(tmp_path / "one") == content_rows(tmp_path / "two")
-    assert "|attn:CPU_ATTN|invariant:yes|" in alone.results.results[0].signature
+    assert "|dtype:fp32|attn:CPU_ATTN|invariant:no|" in alone.results.results[0].signature
     assert "|repro:exact|" in alone.results.results[0].signature

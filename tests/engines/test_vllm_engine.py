@@ -211,4 +211,4 @@ def test_what_vllm_cannot_do_is_a_configuration_error(live_vllm: Any) -> None:
 
 
 def test_the_engine_says_what_decides_its_last_digits(live_vllm: Any) -> None:
-    assert live_vllm.numerics() == {"attention": "CPU_ATTN", "threads": "1"}
+    assert live_vllm.numerics() == {"attn": "CPU_ATTN", "dtype": "float32", "invariant": "no", "threads": "1"}
