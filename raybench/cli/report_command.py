@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,7 +25,8 @@ def command(runs: tuple[Path, ...], form: str) -> int:
     raybench report runs/quickstart
     raybench report runs/a runs/b --format markdown
     """
-    results = [results_from_json(RunDir.open(path).read_results()) for path in runs]
+    stores = [RunDir.open(path) for path in runs]
+    results = [replace(results_from_json(store.read_results()), rechecks=store.rechecks()) for store in stores]
     styled = sys.stdout.isatty()
     width = shutil.get_terminal_size().columns if styled else None
     click.echo(render(results, cast(Any, form), width=width, is_styled=styled), nl=False)

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from raybench.core.outputs import Classification, Embedding, Spans, Tags
+from raybench.core.recheck import Recheck
 
 
 class Kind(StrEnum):
@@ -371,3 +372,5 @@ class Results:
     """One sentence each, in plan order."""
     failed_models: Mapping[str, str] = field(default_factory=dict)
     """Model name to the reason why it has no results."""
+    rechecks: tuple[Recheck, ...] = ()
+    """Noise floors that were measured afterwards; they are no part of results.json, which is content only."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from raybench.core.types import Result
+from raybench.report.noise import noise_line
 from raybench.report.plain import plain
 from raybench.report.table import Row, Table, signature_parts
 
@@ -37,6 +38,7 @@ def notes(table: Table) -> tuple[Note, ...]:
             if row.difference
         ),
         *(Note(text=f"warning: {text}", is_warning=True) for text in table.warnings),
+        *_noise(table),
         *_partial(table),
     )
 
@@ -93,6 +95,19 @@ def _shares(subject: str, pairs: list[tuple[Row, Result]]) -> Iterator[Note]:
                 which = f" ({', '.join(names)})" if len(metrics) > 1 else ""
                 percent = "< 0.1" if share < 0.001 else f"{100 * share:.1f}"
                 yield Note(text=f"{subject}: {percent} % {words}{which}", is_warning=share > WARN_ABOVE)
+
+
+def _noise(table: Table) -> Iterator[Note]:
+    for index, recheck in table.rechecks:
+        mine = [row for row in table.rows if row.task == plain(recheck.task) and row.form == recheck.form]
+        found = {row.metric: (row, row.cells[index].result) for row in mine}
+        errors = {
+            name: row.scale.write(result.estimate.stderr)
+            for name, (row, result) in found.items()
+            if result is not None and result.estimate.stderr is not None
+        }
+        whose = f"{table.columns[index].label}, " if len(table.columns) > 1 else ""
+        yield Note(text=f"{whose}{plain(noise_line(recheck, errors))}", is_warning=False)
 
 
 def _partial(table: Table) -> Iterator[Note]:

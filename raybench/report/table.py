@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from raybench.core.errors import InternalError
+from raybench.core.recheck import Recheck
 from raybench.core.types import Result, Results
 from raybench.report.plain import plain
 
@@ -101,6 +102,8 @@ class Table:
     footnotes: tuple[str, ...]
     """Reasons; the first has number 1."""
     warnings: tuple[str, ...]
+    rechecks: tuple[tuple[int, Recheck], ...] = ()
+    """Noise floors, each with the number of its column."""
 
 
 def tabulate(runs: Sequence[Results]) -> Table:
@@ -133,7 +136,8 @@ def tabulate(runs: Sequence[Results]) -> Table:
         if column.failure is not None:  # also said when the table has no row in which the model could be missing
             _footnote(footnotes, f"{column.label}: {column.failure}")
     warnings = tuple(f"{plain(run.run)}: {plain(text)}" if len(runs) > 1 else plain(text) for run in runs for text in run.warnings)
-    return Table(columns=columns, rows=rows, footnotes=tuple(footnotes), warnings=warnings)
+    rechecks = tuple((numbers[i, r.model], r) for i, run in enumerate(runs) for r in run.rechecks if (i, r.model) in numbers)
+    return Table(columns=columns, rows=rows, footnotes=tuple(footnotes), warnings=warnings, rechecks=rechecks)
 
 
 def scale_of(metric: str) -> Scale:

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Sequence
 
+from raybench.core.recheck import rechecks_to_json
 from raybench.core.results import results_to_json
 from raybench.core.types import Result, Results
 from raybench.report.grid import GridCell, grid
@@ -100,8 +101,8 @@ def render_csv(runs: Sequence[Results]) -> str:
 
 
 def render_json(runs: Sequence[Results]) -> str:
-    """What results.json holds, for several runs a list of it. Exact: unsafe characters are escaped, not removed."""
-    values = [results_to_json(run) for run in runs]
+    """What results.json holds, with rechecks where there are any; for several runs a list of it. Exact: unsafe characters are escaped, not removed."""
+    values = [results_to_json(run) | ({"recheck": rechecks_to_json(run.rechecks)} if run.rechecks else {}) for run in runs]
     text = json.dumps(values[0] if len(values) == 1 else values, indent=2, ensure_ascii=False, allow_nan=False)
     # such characters occur only inside strings, where the escape means the same
     return "".join(json.dumps(c)[1:-1] if c != "\n" and is_unsafe(c) else c for c in text).replace("\x7f", "\\u007f") + "\n"

@@ -10,6 +10,7 @@
     scores/<task>/<model>.parquet                       what the answers are worth
     results.json       the numbers
     efficiency.json    the speed
+    recheck.json       the noise floor, where it was measured
     damaged/           files that were set aside
 
 Only the holder of the lock writes; everybody may read at any time. Resuming is the plan minus the files that are here.
@@ -26,6 +27,7 @@ from typing import Any
 import pyarrow as pa
 
 from raybench.core.errors import RunError
+from raybench.core.recheck import Recheck, rechecks_from_json, rechecks_to_json
 from raybench.store import manifest
 from raybench.store.compaction import compact, dissolve
 from raybench.store.events import EventLog, read_events
@@ -204,6 +206,19 @@ class RunDir:
             RunError: when there are none yet.
         """
         return read_json(self.path / "results.json")
+
+    def write_rechecks(self, rechecks: Sequence[Recheck]) -> None:
+        """Keep the noise floors."""
+        write_json(self.path / "recheck.json", rechecks_to_json(rechecks))
+
+    def rechecks(self) -> tuple[Recheck, ...]:
+        """The noise floors that were measured; empty where none was.
+
+        Raises:
+            RunError: when they are damaged.
+        """
+        path = self.path / "recheck.json"
+        return rechecks_from_json(read_json(path)) if path.exists() else ()
 
     def write_efficiency(self, measured: Mapping[str, Any]) -> None:
         """Write the measured summaries."""

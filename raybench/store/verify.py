@@ -22,7 +22,7 @@ from raybench.store.shard_mark import keys_digest
 from raybench.store.shard_reader import DamagedShard, ShardInfo, ShardReader
 from raybench.store.telemetry import read_segment
 
-_DOCUMENTS = ("state.json", "results.json", "efficiency.json")
+_DOCUMENTS = ("state.json", "results.json", "efficiency.json", "recheck.json")
 _SET_FILES = {"samples.arrow", "requests.arrow", "shots.arrow", "meta.json"}
 
 
@@ -59,7 +59,7 @@ def foreign_files(run: RunDir) -> list[Path]:
 
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
 _LAYOUT = re.compile(
-    r"(manifest|state|results|efficiency)\.json|lock|report/.*|damaged/.*|events/\d{6,}\.jsonl|telemetry/\d{6,}\.parquet"
+    r"(manifest|state|results|efficiency|recheck)\.json|lock|report/.*|damaged/.*|events/\d{6,}\.jsonl|telemetry/\d{6,}\.parquet"
     rf"|(predictions|scores)/{_NAME}/{_NAME}\.parquet|predictions/{_NAME}/{_NAME}/{_NAME}\.parquet"
     rf"|prompts/{_NAME}/((samples|requests|shots)\.arrow|meta\.json)"
 )
