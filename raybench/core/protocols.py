@@ -92,7 +92,7 @@ class Scored:
     predictions: Sequence[Prediction]
     """All rows of the sample, none of them an error."""
     extracted: Sequence[str | None]
-    """One a prediction: the answer found in a generation, None where there was none or the kind has no text."""
+    """One a prediction: the answer found in a generation, or the best span; None where there was none or the kind has no text."""
 
 
 @runtime_checkable

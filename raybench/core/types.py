@@ -76,7 +76,7 @@ class Sample:
     label: int | None = None
     """Index of the right option."""
     targets: tuple[str, ...] = ()
-    """Right answers as text; any of them counts."""
+    """Right answers as text, any of them counts; for `tag` the right label of each word."""
     cluster: str | None = None
     """What the sample has in common with others (a passage, a document): the unit of clustered standard errors."""
 

@@ -17,6 +17,7 @@ import pyarrow as pa
 from raybench.core.config import RunConfig
 from raybench.core.errors import InternalError
 from raybench.core.fingerprint import digest, seed_for
+from raybench.core.outputs import Spans
 from raybench.core.protocols import Metric, Scored
 from raybench.core.results import results_to_json
 from raybench.core.schema import from_batch, keys_of, samples_from_batch
@@ -227,7 +228,7 @@ def extract(rows: Sequence[Prediction], column: Column) -> list[str | None]:
     """What a column's filter finds in the answers to one sample; None for what is no text, or holds no answer."""
     answers: list[str | None] = []
     for row in rows:
-        text = row.output.text if isinstance(row.output, Generation) else None
+        text = row.output.text if isinstance(row.output, Generation | Spans) else None
         answer = text if text is None or column.extract is None else column.extract(text)
         column.unparsed += text is not None and answer is None
         answers.append(answer)

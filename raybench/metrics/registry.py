@@ -10,10 +10,12 @@ from raybench.core.errors import ConfigError
 from raybench.core.mistakes import suggest
 from raybench.core.protocols import Metric
 from raybench.core.types import Kind
-from raybench.metrics import choice, likelihood, text
+from raybench.metrics import chinese, choice, likelihood, squad2, text
+from raybench.metrics.entities import MEASURES, seqeval
 from raybench.metrics.passk import pass_at
 
 _PASS_AT = re.compile(r"pass@([1-9][0-9]{0,3})")
+_OF_TYPE = re.compile(rf"seqeval_({'|'.join(MEASURES)})@(.{{1,80}})")
 _OWN = re.compile(r"[\w.]+:\w+")
 _MEMBERS = ("name", "stats", "is_mean", "higher_is_better", "signature", "wrong", "score", "value")
 
@@ -29,6 +31,8 @@ class _Entry:
 def _entry(metric: Metric, about: str, *kinds: Kind, requests: tuple[str, ...] = ("",)) -> tuple[str, _Entry]:
     return metric.name, _Entry(metric=metric, about=about, kinds=frozenset(kinds), requests=requests)
 
+
+_READ = (Kind.GENERATE, Kind.SPAN)
 
 _BUILT_IN: dict[str, _Entry] = dict(
     [
@@ -51,8 +55,22 @@ _BUILT_IN: dict[str, _Entry] = dict(
         _entry(likelihood.BITS_PER_BYTE, "bits per UTF-8 byte of the original text", Kind.ROLLING),
         _entry(text.EXACT_MATCH, "share of answers that equal a target", Kind.GENERATE),
         _entry(text.EXACT_MATCH_GSM8K, "the same without case, commas, dollar signs and final full stop", Kind.GENERATE),
-        _entry(text.EXACT_MATCH_SQUAD, "the same without case, punctuation and English articles", Kind.GENERATE),
-        _entry(text.TOKEN_F1, "token F1 with the best target, as in SQuAD 1.1; for languages with spaces", Kind.GENERATE),
+        _entry(text.EXACT_MATCH_SQUAD, "the same without case, punctuation and English articles", *_READ),
+        _entry(text.TOKEN_F1, "token F1 with the best target, as in SQuAD 1.1; for languages with spaces", *_READ),
+        _entry(squad2.EXACT, "exact_match_squad where a question may have no answer (SQuAD 2.0)", *_READ),
+        _entry(squad2.F1, "token_f1 where a question may have no answer (SQuAD 2.0)", *_READ),
+        _entry(squad2.HASANS_EXACT, "squad2_exact of the questions that have an answer", *_READ),
+        _entry(squad2.HASANS_F1, "squad2_f1 of the questions that have an answer", *_READ),
+        _entry(squad2.NOANS, "share of the questions without an answer that got none", *_READ),
+        _entry(chinese.EXACT_MATCH_CMRC, "share of answers that equal a target but for punctuation (CMRC 2018, DRCD)", *_READ),
+        _entry(
+            chinese.F1_CMRC, "F1 of the longest run of Chinese characters and words shared with the best target (CMRC 2018, DRCD)", *_READ
+        ),
+        _entry(chinese.TOKEN_F1_ZH, "F1 of Chinese characters and words with the best target, as in MLQA", *_READ),
+        *[
+            _entry(seqeval(measure), f"{measure} of entities that BIO tags mark; seqeval_{measure}@PER and its like: of one type", Kind.TAG)
+            for measure in MEASURES
+        ],
         *[
             _entry(pass_at(k), "chance that one of k answers is right, for any k up to the number of repeats", Kind.GENERATE)
             for k in (1, 10, 100)
@@ -62,7 +80,7 @@ _BUILT_IN: dict[str, _Entry] = dict(
 
 
 def metric_names() -> tuple[str, ...]:
-    """Names of the built-in metrics, in the order of the table. `pass@k` exists for every k, not only for those listed."""
+    """Names of the built-in metrics, in the order of the table; `pass@k` exists for every k, `seqeval_f1@TYPE` for every type."""
     return tuple(_BUILT_IN)
 
 
@@ -70,7 +88,7 @@ def get_metric(name: str) -> Metric:
     """The metric of this name.
 
     Args:
-        name: A built-in metric, `pass@<k>`, or `package.module:NAME` for an object of your own that has the members of core.protocols.Metric.
+        name: A built-in metric, `pass@<k>`, `seqeval_<measure>@<type>`, or `package.module:NAME` for an object of your own that has the members of core.protocols.Metric.
 
     Raises:
         ConfigError: when there is no such metric, or the object is none.
@@ -79,6 +97,8 @@ def get_metric(name: str) -> Metric:
         return _BUILT_IN[name].metric
     if match := _PASS_AT.fullmatch(name):
         return pass_at(int(match[1]))
+    if match := _OF_TYPE.fullmatch(name):
+        return seqeval(match[1], match[2])
     if _OWN.fullmatch(name):
         return _load(name)
     known = metric_names()
@@ -119,7 +139,11 @@ def repeats(name: str) -> int:
 
 
 def _find(name: str) -> _Entry | None:
-    return _BUILT_IN.get("pass@1" if _PASS_AT.fullmatch(name) else name)
+    if _PASS_AT.fullmatch(name):
+        name = "pass@1"
+    elif _OF_TYPE.fullmatch(name):
+        name = name.partition("@")[0]
+    return _BUILT_IN.get(name)
 
 
 def _load(name: str) -> Metric:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from raybench.core.errors import ConfigError
+from raybench.core.outputs import Tags
 from raybench.core.protocols import Metric, Scored
 from raybench.core.types import FinishReason, Generation, Kind, Likelihoods, Output, Prediction, Sample, TextLikelihood
 from raybench.metrics.registry import about, get_metric, kinds, metric_names, requests
@@ -23,9 +24,10 @@ def scored(name: str, *, is_right: bool) -> Scored:
             logprobs=(-1.0, -9.0) if is_right else (-9.0, -1.0), is_greedy=(is_right, False), num_tokens=(1, 1)
         ),
         Kind.ROLLING: TextLikelihood(logprob=-1.0 if is_right else -9.0, num_tokens=3),
-        Kind.GENERATE: Generation(text="yes" if is_right else "no"),
+        Kind.GENERATE: Generation(text=("" if name == "squad2_noans" else "yes") if is_right else "no"),
+        Kind.TAG: Tags(labels=("B-PER", "O") if is_right else ("O", "B-PER")),
     }
-    output = outputs[sorted(kinds(name) - {Kind.FILL} or {Kind.LOGLIKELIHOOD})[-1]]
+    output = outputs[sorted(kinds(name) & set(outputs) or {Kind.LOGLIKELIHOOD})[-1]]
     if name in ("perplexity", "greedy_acc", "pseudo_perplexity"):
         output = Likelihoods(logprobs=(-1.0 if is_right else -9.0,), is_greedy=(is_right,), num_tokens=(1,))
     if name == "mc2":  # a share of probability: wrong is when nothing is left for the right options
@@ -35,7 +37,10 @@ def scored(name: str, *, is_right: bool) -> Scored:
     if "uncond" in requests(name):
         even = Likelihoods(logprobs=(-1.0, -1.0), is_greedy=(False, False), num_tokens=(1, 1))
         rows.append(Prediction(sample_id="s", request="uncond", finish_reason=FinishReason.SCORED, output=even))
-    sample = Sample(id="s", fields={}, choices=("aa", "bb"), label=0, targets=("yes", "aa"))
+    targets = {"squad2_noans": (), "seqeval": ("B-PER", "O")}.get(
+        name.partition("_f1")[0].partition("_pre")[0].partition("_rec")[0], ("yes", "aa")
+    )
+    sample = Sample(id="s", fields={}, choices=("aa", "bb"), label=0, targets=targets)
     return Scored(sample=sample, predictions=rows, extracted=[getattr(r.output, "text", None) for r in rows])
 
 

@@ -1,0 +1,108 @@
+"""SQuAD 2.0 against the official evaluation script, as transformers 5 carries it (data/metrics/squad_metrics.py)."""
+
+from __future__ import annotations
+
+import random
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from raybench.core.outputs import Spans
+from raybench.core.protocols import Scored
+from raybench.core.types import FinishReason, Generation, Prediction, Sample
+from raybench.metrics.registry import get_metric
+from raybench.metrics.statistics import Statistics
+
+TEXTS = st.text(alphabet="abt he,.-", max_size=8)
+OFFICIAL = {
+    "squad2_exact": "exact", "squad2_f1": "f1", "squad2_hasans_exact": "HasAns_exact", "squad2_hasans_f1": "HasAns_f1",
+    "squad2_noans": "NoAns_exact",
+}  # fmt: skip
+"""Our names and the script's."""
+
+Case = tuple[str, tuple[str, ...]]
+"""An answer and the right ones."""
+
+
+def written(answer: str, targets: tuple[str, ...]) -> Scored:
+    row = Prediction(sample_id="s", finish_reason=FinishReason.STOP, output=Generation(text=answer))
+    return Scored(sample=Sample(id="s", fields={}, targets=targets), predictions=[row], extracted=[answer])
+
+
+def placed(texts: tuple[str, ...], scores: tuple[float, ...], null_score: float, targets: tuple[str, ...]) -> Scored:
+    output = Spans(texts=texts, starts=(0,) * len(texts), stops=tuple(map(len, texts)), scores=scores, null_score=null_score)
+    row = Prediction(sample_id="s", finish_reason=FinishReason.SCORED, output=output)
+    return Scored(sample=Sample(id="s", fields={}, targets=targets), predictions=[row], extracted=[output.text])
+
+
+def value_of(name: str, samples: list[Scored]) -> float:
+    metric = get_metric(name)
+    collected = Statistics(metric)
+    collected.add([metric.score(s) for s in samples])
+    return float(metric.value(np.array(collected.samples().sums()), collected.num_samples))
+
+
+def official(cases: list[Case]) -> dict[str, float]:
+    """What the script prints, 0 to 1."""
+    from transformers.data.metrics.squad_metrics import squad_evaluate
+
+    examples = [SimpleNamespace(qas_id=str(i), answers=[{"text": t} for t in targets]) for i, (_, targets) in enumerate(cases)]
+    found: dict[str, Any] = squad_evaluate(examples, {str(i): answer for i, (answer, _) in enumerate(cases)})
+    return {name: value / 100 for name, value in found.items()}
+
+
+def test_the_published_cases_have_their_published_values() -> None:
+    # Hugging Face evaluate 0.4, metrics/squad_v2/README.md: exact and f1 of 66.67
+    cases: list[Case] = [("1976", ("1976",)), ("Beyonce", ("Beyoncé and Bruno Mars",)), ("climate change", ("climate change",))]
+
+    assert official(cases)["exact"] == pytest.approx(2 / 3)
+    for name in ("squad2_exact", "squad2_f1", "squad2_hasans_exact", "squad2_hasans_f1"):
+        assert value_of(name, [written(*case) for case in cases]) == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize(
+    ("answer", "targets"),
+    [
+        ("", ()),  # none, and none given
+        ("somewhere", ()),  # an answer where there is none
+        ("", ("Paris",)),  # none where there is one
+        ("the Paris.", ("London", "paris")),  # equal to the second one
+        ("Rome", ("Paris",)),  # disjoint
+        ("in old Paris", ("Paris", "old Paris town")),  # F1 with the better one
+        ("The", ()),  # nothing but an article
+        ("it", ("the", "It")),  # a target that says nothing is none
+        ("a", ("the",)),  # no target says anything
+    ],
+)
+def test_an_answer_counts_as_in_the_script(answer: str, targets: tuple[str, ...]) -> None:
+    expected = official([(answer, targets)])
+
+    for name in ("squad2_exact", "squad2_f1"):
+        assert value_of(name, [written(answer, targets)]) == pytest.approx(expected[OFFICIAL[name]])
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(TEXTS, st.lists(TEXTS, max_size=3).map(tuple)), min_size=1, max_size=8), st.randoms(use_true_random=False))
+def test_values_are_those_of_the_script_in_any_order(cases: list[Case], rng: random.Random) -> None:
+    expected = official(cases)
+
+    for name, theirs in OFFICIAL.items():
+        value = value_of(name, [written(*case) for case in rng.sample(cases, len(cases))])
+        if theirs in expected:
+            assert value == pytest.approx(expected[theirs])
+        else:
+            assert np.isnan(value)  # no question of that kind
+
+
+def test_a_reader_answers_unless_none_scores_higher() -> None:
+    places = ("", "Paris"), (9.0, 3.0)  # a place without text is none
+
+    answered, even, declined = (placed(*places, null_score, ("Paris",)) for null_score in (2.0, 3.0, 3.1))
+
+    assert [value_of("squad2_exact", [s]) for s in (answered, even, declined)] == [1.0, 1.0, 0.0]
+    assert value_of("squad2_noans", [placed(*places, 3.1, ())]) == 1.0
+    assert value_of("squad2_noans", [placed((), (), -5.0, ())]) == 1.0
