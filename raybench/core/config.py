@@ -214,8 +214,12 @@ class TaskConfig(Strict):
     """Declares a task here: its rows."""
     fewshot_source: SourceConfig | None = None
     """Where examples come from; None: the rows themselves, never the sample in question."""
-    kind: Literal["generate", "loglikelihood", "rolling", "fill"] | None = None
+    kind: Literal["generate", "loglikelihood", "rolling", "fill", "tag"] | None = None
     """Of a declared task."""
+    words: str | None = None
+    """Of a declared `tag` task: an expression that gives the words, such as '{{ words }}'; then `target` gives the tags, and there is no prompt."""
+    labels: tuple[str, ...] | None = None
+    """Of a declared `tag` task: label names, in the order of the data's numbers if its tags are numbers; None: any."""
     prompt: str | None = None
     """Jinja template of the question; for `rolling`, of the text; for `fill`, of the text with [MASK] at the place of a choice."""
     choices: list[str] | str | None = None
@@ -237,17 +241,32 @@ class TaskConfig(Strict):
 
     @model_validator(mode="after")
     def _declared_or_named(self) -> TaskConfig:
-        declared = {"kind", "prompt", "choices", "target", "turns", "prefix", "extract", "fewshot_source", "sample_id", "cluster"}
+        declared = {
+            "kind",
+            "words",
+            "labels",
+            "prompt",
+            "choices",
+            "target",
+            "turns",
+            "prefix",
+            "extract",
+            "fewshot_source",
+            "sample_id",
+            "cluster",
+        }
         given = sorted(name for name in declared if getattr(self, name) is not None)
         if self.source is None and given:
             raise ValueError(
                 f"{', '.join(given)}: only for a task declared here; add `source`, or leave them out to use the task '{self.name}'"
             )
         if self.source is not None:
-            missing = [n for n in ("kind", "prompt") if getattr(self, n) is None]
+            missing = [n for n in ("kind", "words" if self.kind == "tag" else "prompt") if getattr(self, n) is None]
             if self.kind == "loglikelihood" and self.choices is None:
                 missing.append("choices")
-            if (self.kind in ("generate", "loglikelihood") or (self.kind == "fill" and self.choices is not None)) and self.target is None:
+            if (
+                self.kind in ("generate", "loglikelihood", "tag") or (self.kind == "fill" and self.choices is not None)
+            ) and self.target is None:
                 missing.append("target")
             if missing:
                 raise ValueError(f"a task with `source` also needs: {', '.join(missing)}")

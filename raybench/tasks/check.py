@@ -52,6 +52,8 @@ def _check_head(where: str, kind: Kind, form: Form, sample: Sample, prompt: Prom
         raise DataError(f"{where}: a '{kind}' request {'needs a passage' if kind is Kind.SPAN else 'has no second text'} (`pair`).")
     if (prompt.words is None) == (kind is Kind.TAG):
         raise DataError(f"{where}: a '{kind}' request {'needs' if kind is Kind.TAG else 'has no'} `words`.")
+    if prompt.words is not None and sample.targets and len(sample.targets) != len(prompt.words):
+        raise DataError(f"{where}: {len(sample.targets)} true tags for {len(prompt.words)} words. Expected one a word.")
     labels = form.labels
     if kind is Kind.CLASSIFY and labels and sample.choices and sample.choices != labels:
         found = f"the sample's choices are {', '.join(sample.choices)}, the form's labels {', '.join(labels)}"

@@ -21,10 +21,12 @@ METRICS: dict[Kind, tuple[str, ...]] = {
     Kind.LOGLIKELIHOOD: ("acc", "acc_norm"),
     Kind.ROLLING: ("word_perplexity", "byte_perplexity", "bits_per_byte"),
     Kind.FILL: ("acc",),
+    Kind.TAG: ("seqeval_f1", "seqeval_precision", "seqeval_recall"),
 }
 """Unless the declaration names others."""
 T = TypeVar("T")
-_IDENTITY = {"kind", "prompt", "choices", "target", "turns", "prefix", "description", "extract", "sample_id", "cluster"}
+_Target = Callable[[Fields, tuple[str, ...]], tuple[int | None, tuple[str, ...]]]
+_IDENTITY = {"kind", "words", "labels", "prompt", "choices", "target", "turns", "prefix", "description", "extract", "sample_id", "cluster"}
 
 
 def task_from_config(config: TaskConfig, folder: Path) -> Task:
@@ -37,8 +39,8 @@ def task_from_config(config: TaskConfig, folder: Path) -> Task:
     Raises:
         ConfigError: when a template, an extractor or a combination of keys is unusable.
     """
-    if config.source is None or config.kind is None or config.prompt is None:
-        raise ConfigError(f"task '{config.name}': a declared task needs source, kind and prompt.")
+    if config.source is None or config.kind is None or (config.prompt is None and config.words is None):
+        raise ConfigError(f"task '{config.name}': a declared task needs source, kind and prompt (words for kind tag).")
     kind = Kind(config.kind)
     where = f"task '{config.name}'"
     if kind not in (Kind.LOGLIKELIHOOD, Kind.FILL) and config.choices is not None:
@@ -49,10 +51,15 @@ def task_from_config(config: TaskConfig, folder: Path) -> Task:
         raise ConfigError(f"{where}: turns: only for kind generate, found kind {kind}.")
     if kind in (Kind.ROLLING, Kind.FILL) and config.prefix is not None:
         raise ConfigError(f"{where}: prefix: a text whose likelihood is measured has no answer that could begin with one.")
+    foreign = [n for n in ("prompt", "prefix") if kind is Kind.TAG and getattr(config, n) is not None]
+    foreign += [n for n in ("words", "labels") if kind is not Kind.TAG and getattr(config, n) is not None]
+    if foreign:
+        raise ConfigError(f"{where}: {foreign[0]}: a '{kind}' task has no such key.")
     declaration = config.model_dump(mode="json", include=_IDENTITY)
     pool = _source(config.fewshot_source, folder) if config.fewshot_source else None
     prompt = _Prompt(
-        prompt=text_template(config.prompt, f"{where}, template `prompt`"),
+        prompt=text_template(config.prompt or "", f"{where}, template `prompt`"),
+        words=None if config.words is None else _texts(config.words, f"{where}, template `words`"),
         turns=None if config.turns is None else _texts(config.turns, f"{where}, template `turns`"),
         prefix=None if config.prefix is None else text_template(config.prefix, f"{where}, template `prefix`"),
         kind=kind,
@@ -60,12 +67,15 @@ def task_from_config(config: TaskConfig, folder: Path) -> Task:
     )
     choices = None if config.choices is None else _texts(config.choices, f"{where}, template `choices`")
     target = None if config.target is None else _target(config.target, where)
+    if target is not None and config.labels:
+        target = _named(target, config.labels, where)
     form = Form(
         to_prompt=prompt,
         metrics=config.metrics or (("pseudo_perplexity",) if kind is Kind.FILL and choices is None else METRICS[kind]),
         description=config.description,
         sampling=Sampling() if kind is Kind.GENERATE else None,
         extract=_extractors(config.extract),
+        labels=config.labels or (),
     )
     return Task(
         name=config.name,
@@ -97,12 +107,15 @@ class _Prompt:
     """Form.to_prompt of a declared task."""
 
     prompt: Text
+    words: Callable[[Fields], tuple[str, ...]] | None
     turns: Callable[[Fields], tuple[str, ...]] | None
     prefix: Text | None
     kind: Kind
     where: str
 
     def __call__(self, sample: Sample) -> Prompt:
+        if self.words is not None:
+            return Prompt(text="", words=_at(sample.id, self.words, sample.fields))
         text = _at(sample.id, self.prompt, sample.fields)
         prefix = "" if self.prefix is None else _at(sample.id, self.prefix, sample.fields)
         if self.kind in (Kind.LOGLIKELIHOOD, Kind.FILL):
@@ -119,7 +132,7 @@ class _Sampler:
     """Task.to_sample of a declared task."""
 
     choices: Callable[[Fields], tuple[str, ...]] | None
-    target: Callable[[Fields, tuple[str, ...]], tuple[int | None, tuple[str, ...]]] | None
+    target: _Target | None
     prompt: _Prompt
     config: TaskConfig
 
@@ -176,7 +189,7 @@ def _texts(source: list[str] | str, where: str) -> Callable[[Fields], tuple[str,
     return options
 
 
-def _target(source: str, where: str) -> Callable[[Fields, tuple[str, ...]], tuple[int | None, tuple[str, ...]]]:
+def _target(source: str, where: str) -> _Target:
     """Fields and options to the index of the right option, or to the right answers as text."""
     where = f"{where}, template `target`"
     value: Callable[[Fields], Any] = value_template(source, where) or text_template(source, where)
@@ -201,5 +214,19 @@ def _target(source: str, where: str) -> Callable[[Fields, tuple[str, ...]], tupl
                 f"{where}: '{found}' is an option and also the index of another. Write {{{{ field|int }}}} or {{{{ choices.index(field) }}}}."
             )
         return by_index if by_text is None else by_text, ()
+
+    return read
+
+
+def _named(target: _Target, labels: tuple[str, ...], where: str) -> _Target:
+    """The tags by their names, where the data has numbers."""
+    names = {str(i): name for i, name in enumerate(labels)} | {name: name for name in labels}
+
+    def read(fields: Fields, choices: tuple[str, ...]) -> tuple[int | None, tuple[str, ...]]:
+        _, tags = target(fields, choices)
+        foreign = next((tag for tag in tags if tag not in names), None)
+        if foreign is not None:
+            raise DataError(f"{where}, template `target`: the tag {foreign!r} is none of the labels: {', '.join(labels)}.")
+        return None, tuple(names[tag] for tag in tags)
 
     return read

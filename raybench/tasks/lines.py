@@ -1,4 +1,4 @@
-"""Rows of text files: JSON Lines, CSV and TSV, plain or gzipped, streamed, with errors that name file, line and byte."""
+"""Rows of text files: JSON Lines, CSV, TSV and CoNLL, plain or gzipped, streamed, with errors that name file, line and byte."""
 
 from __future__ import annotations
 
@@ -25,10 +25,18 @@ Row = dict[str, Any]
 def read_text(path: Path) -> Iterator[Row]:
     """The rows of a .jsonl, .json, .csv or .tsv file, in order; blank lines are no rows. Values of CSV and TSV are text.
 
+    Of a .conll, .bio or .iob2 file a row is a sentence: `words`, the first column, and `tags`, the last one.
+
     Raises:
         DataError: for anything that is no such file; nothing is skipped or replaced.
     """
-    return _json_rows(path) if format_of(path) in (".jsonl", ".json") else _csv_rows(path)
+    match format_of(path):
+        case ".jsonl" | ".json":
+            return _json_rows(path)
+        case ".csv" | ".tsv":
+            return _csv_rows(path)
+        case _:
+            return _sentences(path)
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -119,3 +127,23 @@ def _csv_rows(path: Path) -> Iterator[Row]:
             yield dict(zip(header, values, strict=True))
     except csv.Error as error:
         raise DataError(f"{path}:{reader.line_num}: not {'TSV' if is_tsv else 'CSV'}: {error}.") from error
+
+
+def _sentences(path: Path) -> Iterator[Row]:
+    """A word a line, columns between tabs or, without any, spaces; a blank line ends a sentence, and `-DOCSTART-` begins a document (CoNLL-2003)."""
+    words: list[str] = []
+    tags: list[str] = []
+    for number, line in enumerate(_lines(path), 1):
+        columns = line.rstrip("\r\n").split("\t") if "\t" in line else line.split()
+        if columns and columns[0] == "-DOCSTART-":
+            continue
+        if "".join(columns).strip():
+            if len(columns) < 2 or not columns[0] or not columns[-1]:
+                raise DataError(f"{path}:{number}: found {line.strip()[:40]!r}, expected a word and, in the last column, its tag.")
+            words.append(columns[0])
+            tags.append(columns[-1].strip())
+        elif words:
+            yield {"words": words, "tags": tags}
+            words, tags = [], []
+    if words:
+        yield {"words": words, "tags": tags}

@@ -14,7 +14,7 @@ from raybench.core.config import DataConfig
 from raybench.core.errors import DataError
 from raybench.tasks.task import Source
 
-FORMATS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
+FORMATS = (".jsonl", ".json", ".csv", ".tsv", ".conll", ".bio", ".iob2", ".parquet")
 """Suffixes of data files; all but .parquet may also end in .gz."""
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 

@@ -167,3 +167,51 @@ def test_a_declared_hole_is_filled_from_its_choices(tmp_path: Path) -> None:
     assert [(r["prompt"], r["continuations"]) for r in shard.requests.to_pylist()] == [("It was [MASK].", ["a", "b"])]
     assert shard.samples.to_pylist()[0]["label"] == 1
     assert (task.forms[Kind.FILL].metrics, text.forms[Kind.FILL].metrics) == (("acc",), ("pseudo_perplexity",))
+
+
+def test_tags_from_a_conll_file(tmp_path):
+    (tmp_path / "test.conll").write_text("EU B-ORG\nrejects O\n\nPeter B-PER\n")
+    task = declare(
+        tmp_path, source=SourceConfig(path="test.conll"), kind="tag", prompt=None, words="{{ words }}", target="{{ tags }}", cluster=None
+    )
+    sample, request, _ = first(task)
+    assert (sample["targets"], request["words"]) == (["B-ORG", "O"], ["EU", "rejects"])
+    assert (task.forms[Kind.TAG].labels, task.forms[Kind.TAG].metrics[0]) == ((), "seqeval_f1")
+
+
+def test_tags_by_number_get_their_names(write_rows):
+    folder = write_rows([{"tokens": ["EU", "rejects"], "tags": [1, 0]}]).parent
+    task = declare(folder, kind="tag", prompt=None, words="{{ tokens }}", target="{{ tags }}", labels=["O", "B-ORG"])
+    assert first(task)[0]["targets"] == ["B-ORG", "O"]
+    assert task.forms[Kind.TAG].labels == ("O", "B-ORG")
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (
+            {"tokens": ["EU"], "tags": [2]},
+            r"sample 'test-0' of task 'mine', template `target`: the tag '2' is none of the labels: O, B-ORG",
+        ),
+        ({"tokens": ["EU"], "tags": [0, 1]}, r"task 'mine', sample 'test-0': 2 true tags for 1 words"),
+        ({"tokens": [], "tags": []}, r"template `target`: expected a text or a list of texts"),
+    ],
+)
+def test_tags_that_do_not_fit_are_refused(write_rows, row, message):
+    folder = write_rows([row]).parent
+    task = declare(folder, kind="tag", prompt=None, words="{{ tokens }}", target="{{ tags }}", labels=["O", "B-ORG"])
+    with pytest.raises(DataError, match=message):
+        first(task)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"kind": "tag", "words": "{{ w }}", "target": "{{ t }}"}, "prompt: a 'tag' task has no such key"),
+        ({"kind": "generate", "words": "{{ w }}", "target": "{{ t }}"}, "words: a 'generate' task has no such key"),
+        ({"kind": "generate", "labels": ["a"], "target": "{{ t }}"}, "labels: a 'generate' task has no such key"),
+    ],
+)
+def test_what_a_tag_task_alone_has_is_refused_elsewhere(folder, keys, message):
+    with pytest.raises(ConfigError, match=message):
+        declare(folder, **keys)

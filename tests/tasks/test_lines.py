@@ -110,3 +110,33 @@ def test_a_line_without_end_is_refused(tmp_path, monkeypatch):
     file.write_bytes(b'{"a": "' + b"x" * 2000)
     with pytest.raises(DataError, match=r"x.jsonl:1: a line of more than 1000 bytes"):
         list(read_text(file))
+
+
+CONLL = "-DOCSTART- -X- O O\n\nEU NNP I-NP B-ORG\nrejects VBZ I-VP O\n\n\nPeter NNP I-NP B-PER\r\nBlackburn NNP I-NP I-PER"
+
+
+@pytest.mark.parametrize("name", ["x.conll", "x.bio", "x.iob2", "x.conll.gz"])
+def test_sentences_of_conll_files_are_rows(tmp_path, name):
+    file = tmp_path / name
+    file.write_bytes(gzip.compress(CONLL.encode()) if name.endswith(".gz") else CONLL.encode())
+
+    assert list(read_text(file)) == [
+        {"words": ["EU", "rejects"], "tags": ["B-ORG", "O"]},
+        {"words": ["Peter", "Blackburn"], "tags": ["B-PER", "I-PER"]},
+    ]
+
+
+def test_columns_between_tabs_may_hold_spaces(tmp_path):
+    file = tmp_path / "x.bio"
+    file.write_text("New York\tB-LOC\nis\tO\n")
+
+    assert list(read_text(file)) == [{"words": ["New York", "is"], "tags": ["B-LOC", "O"]}]
+
+
+@pytest.mark.parametrize("line", ["Peter", "Peter\t", "\tB-PER"])
+def test_a_word_without_a_tag_is_named_by_line(tmp_path, line):
+    file = tmp_path / "x.conll"
+    file.write_text(f"EU B-ORG\n{line}\n")
+
+    with pytest.raises(DataError, match=r"x\.conll:2: found .* expected a word and, in the last column, its tag"):
+        list(read_text(file))
