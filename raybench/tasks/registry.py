@@ -13,7 +13,9 @@ from raybench.core.mistakes import suggest
 from raybench.tasks import (
     arc,
     boolq,
+    chinese_reading,
     commonsense_qa,
+    conll2003,
     gsm8k,
     hellaswag,
     lambada,
@@ -21,6 +23,7 @@ from raybench.tasks import (
     openbookqa,
     piqa,
     quickstart,
+    squad,
     truthfulqa,
     wikitext,
     winogrande,
@@ -28,7 +31,8 @@ from raybench.tasks import (
 from raybench.tasks.task import Group, Task
 
 _FAMILIES = (
-    quickstart, arc, boolq, commonsense_qa, gsm8k, hellaswag, lambada, mmlu, openbookqa, piqa, truthfulqa, wikitext, winogrande,
+    quickstart, arc, boolq, chinese_reading, commonsense_qa, conll2003, gsm8k, hellaswag, lambada, mmlu, openbookqa, piqa, squad, truthfulqa,
+    wikitext, winogrande,
 )  # fmt: skip
 _BUILT_IN: Mapping[str, Task | Group] = MappingProxyType({t.name: t for family in _FAMILIES for t in (*family.TASKS, *family.GROUPS)})
 

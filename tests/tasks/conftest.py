@@ -52,6 +52,10 @@ def data(shared: Path) -> dict[str, DataConfig]:
         "openai/gsm8k": DataConfig(path=str(folder / "gsm8k")),
         "EleutherAI/wikitext_document_level": DataConfig(path=str(folder / "wikitext_2"), splits={"test": "test_pages.parquet"}),
         "cais/mmlu:all": DataConfig(path=str(folder / "mmlu")),
+        "rajpurkar/squad": DataConfig(path=str(folder / "squad_v1_1_xquad_en"), splits={"validation": "validation_subset.parquet"}),
+        "rajpurkar/squad_v2": DataConfig(path=str(folder / "squad_v2"), splits={"validation": "validation_cs224n_half.parquet"}),
+        "clue/clue:drcd": DataConfig(path=str(folder / "clue_drcd")),
+        "eriktks/conll2003": DataConfig(path=str(folder / "conll2003")),
     }
 
 
