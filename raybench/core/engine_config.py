@@ -118,6 +118,10 @@ class VllmConfig(CustomConfig):
     """Groups of GPUs that share the layers among them."""
     deterministic: bool = False
     """Equal rows whenever and wherever a shard runs on a kind of device: one shard at a time, in order, without what is cached of others."""
+    pooling: Literal["mean", "cls", "last"] = "mean"
+    """For `embed`: over all tokens, the first, or the last one."""
+    normalize: bool = True
+    """For `embed`: whether vectors get the length 1."""
     swap: Literal["auto", "always-restart"] = "auto"
     """Between checkpoints of one architecture: new weights into the live engine where that is proved right, or always a new engine."""
 
@@ -134,8 +138,6 @@ class VllmConfig(CustomConfig):
                 raise ValueError(f"{name} is set by raybench: data parallel is several engines, resources.engines")
         if self.device == "mps":
             raise ValueError("vLLM runs on cuda or cpu; found device mps")
-        if self.overlong == "truncate_right":
-            raise ValueError("overlong: truncate_right is for heads; expected error, truncate_left or fewer_shots")
         return self
 
 
@@ -156,6 +158,7 @@ VLLM_INSTEAD: dict[str, str] = {
     "disable_log_stats": "raybench measures by itself",
     "worker_extension_cls": "raybench looks into the worker to verify swapped weights",
     "distributed_executor_backend": "one engine is one actor on one machine, with vLLM's own processes",
+    "pooler_config": "use engine.pooling and engine.normalize",
     "runner": "it follows from the request kind",
     "convert": "it follows from the request kind",
     "enable_lora": "adapters are part of the model",

@@ -79,7 +79,7 @@ def check_head(engine_kind: str, checkpoint: Checkpoint, kind: Kind, labels: tup
     Raises:
         ConfigError: when they do not fit.
     """
-    if kind not in (Kind.CLASSIFY, Kind.TAG) or engine_kind != "pytorch":
+    if kind not in (Kind.CLASSIFY, Kind.TAG) or engine_kind not in ("pytorch", "vllm"):
         return
     if checkpoint.module is not None:
         head = checkpoint.module.labels or ("value",)

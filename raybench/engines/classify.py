@@ -9,25 +9,24 @@ from raybench.core.outputs import Classification
 from raybench.core.types import Prediction, Request
 from raybench.engines.labels import order_of
 from raybench.engines.predictions import nonfinite, scored
-from raybench.engines.reading import Encoder, Read, answer_readable
+from raybench.engines.reading import Head, Read, answer_readable
 
 
-def classify(encoder: Encoder, requests: Sequence[Request]) -> list[Prediction]:
+def classify(head: Head, requests: Sequence[Request]) -> list[Prediction]:
     """Answer `classify` requests.
 
     Raises:
         ConfigError: when the head's labels are not the task's.
     """
     orders = {
-        labels: order_of(encoder.labels, labels, encoder.label_map, where=encoder.where)
-        for labels in dict.fromkeys(r.labels for r in requests)
+        labels: order_of(head.labels, labels, head.label_map, where=head.where) for labels in dict.fromkeys(r.labels for r in requests)
     }
 
     def answer(asked: list[Request], read: list[Read]) -> list[Prediction]:
-        rows = encoder.net.per_row([r.row for r in read])
+        rows = head.net.per_row([r.row for r in read])
         return [_answer(request, r, row.tolist(), orders[request.labels]) for request, r, row in zip(asked, read, rows, strict=True)]
 
-    return answer_readable(requests, encoder.reader.read(requests), answer)
+    return answer_readable(requests, head.reader.read(requests), answer)
 
 
 def _answer(request: Request, read: Read, logits: list[float], order: list[int]) -> Prediction:

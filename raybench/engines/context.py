@@ -7,6 +7,8 @@ from typing import Any
 from raybench.core.errors import ConfigError
 
 _DEFAULT_DECODER = 2048  # lm_eval models/utils.py, where neither the model nor its tokenizer says
+_DEFAULT_ENCODER = 512  # of the pretraining of nearly all encoders; where neither the model nor its tokenizer says
+_OFFSET = ("roberta", "camembert")  # positions are counted from behind the padding token's number
 _HUGE = 10**9  # a tokenizer without a limit says 10^30
 
 
@@ -24,6 +26,27 @@ def decoder_length(config: Any, tokenizer: Any, wanted: int | None) -> int:
     known = positions(config)
     check_wanted(wanted, known)
     return wanted or known or tokenizer_length(tokenizer) or _DEFAULT_DECODER
+
+
+def encoder_length(config: Any, tokenizer: Any, wanted: int | None, *, known: int | None = None) -> int:
+    """Tokens of a row of an encoder, special ones included: what is wanted, or what positions and tokenizer allow.
+
+    Args:
+        config: Of transformers.
+        tokenizer: Of the checkpoint.
+        wanted: engine.max_length.
+        known: Positions, where the model itself could be asked.
+
+    Raises:
+        ConfigError: when more is wanted than the model has positions for.
+    """
+    if known is None:
+        known = positions(config)
+        if known is not None and any(name in config.model_type for name in _OFFSET):
+            known -= config.pad_token_id + 1
+    check_wanted(wanted, known)
+    limits = [n for n in (wanted, known, tokenizer_length(tokenizer)) if n is not None]
+    return min(limits, default=_DEFAULT_ENCODER)
 
 
 def positions(config: Any) -> int | None:

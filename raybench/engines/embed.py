@@ -9,16 +9,16 @@ from typing import Any, Literal
 from raybench.core.outputs import Embedding
 from raybench.core.types import Prediction, Request
 from raybench.engines.predictions import nonfinite, scored
-from raybench.engines.reading import Encoder, Read, answer_readable
+from raybench.engines.reading import Head, Read, answer_readable
 
 Pooling = Literal["mean", "cls", "last"]
 
 
-def embed(encoder: Encoder, requests: Sequence[Request], *, pooling: Pooling, normalize: bool, is_pooled: bool = False) -> list[Prediction]:
+def embed(head: Head, requests: Sequence[Request], *, pooling: Pooling, normalize: bool, is_pooled: bool = False) -> list[Prediction]:
     """Answer `embed` requests.
 
     Args:
-        encoder: Its net gives hidden states [B, L, D], or vectors [B, D].
+        head: Its net gives hidden states [B, L, D], or vectors [B, D].
         requests: What is asked.
         pooling: mean: over all tokens, special ones included; cls: the first token; last: the last one. The first two as in
             sentence-transformers 5 (sentence_transformers/models/Pooling.py).
@@ -31,7 +31,7 @@ def embed(encoder: Encoder, requests: Sequence[Request], *, pooling: Pooling, no
         return vectors / vectors.norm(dim=-1, keepdim=True).clamp(min=1e-12) if normalize else vectors
 
     def answer(asked: list[Request], read: list[Read]) -> list[Prediction]:
-        vectors = [tuple(v.tolist()) for v in encoder.net.per_row([r.row for r in read], reduce)]
+        vectors = [tuple(v.tolist()) for v in head.net.per_row([r.row for r in read], reduce)]
         return [
             scored(request, Embedding(vector=v), num_prompt_tokens=len(r.row.ids), num_truncated=r.num_truncated)
             if all(map(math.isfinite, v))
@@ -39,7 +39,7 @@ def embed(encoder: Encoder, requests: Sequence[Request], *, pooling: Pooling, no
             for request, r, v in zip(asked, read, vectors, strict=True)
         ]
 
-    return answer_readable(requests, encoder.reader.read(requests), answer)
+    return answer_readable(requests, head.reader.read(requests), answer)
 
 
 def pool(states_BLD: Any, mask_BL: Any, pooling: Pooling) -> Any:

@@ -84,5 +84,21 @@ def family_of(architectures: Sequence[str]) -> Family | None:
     return next((f for f in FAMILIES for a in architectures if re.fullmatch(f.pattern, a)), None)
 
 
+def served_by_pytorch(architectures: Sequence[str]) -> tuple[Kind, ...]:
+    """What the PyTorch engine can be asked with a checkpoint; of unknown names that of a decoder."""
+    family = family_of(architectures) if architectures else DECODER
+    return () if family is None else family.kinds
+
+
+VLLM_KINDS = (Kind.GENERATE, Kind.LOGLIKELIHOOD, Kind.ROLLING, Kind.CLASSIFY, Kind.EMBED)
+"""What vLLM's decoders and pooling models can be asked."""
+
+
+def served_by_vllm(architectures: Sequence[str]) -> tuple[Kind, ...]:
+    """What vLLM can be asked with a checkpoint: a decoder, or a head of its pooling models; of unknown names that of a decoder."""
+    family = family_of(architectures) if architectures else DECODER
+    return () if family is None or family.name == "seq2seq" else tuple(k for k in family.kinds if k in VLLM_KINDS)
+
+
 ALL_KINDS = tuple(kind for kind in Kind if any(kind in family.kinds for family in FAMILIES))
 """What one or another of them can be asked."""

@@ -13,7 +13,7 @@ from raybench.core.protocols import EngineSpec
 from raybench.core.types import Kind, Prediction, Request
 from raybench.engines import pytorch_load
 from raybench.engines.classify import classify
-from raybench.engines.context import check_wanted, positions, tokenizer_length
+from raybench.engines.context import encoder_length
 from raybench.engines.embed import embed
 from raybench.engines.families import Family
 from raybench.engines.fill import fill
@@ -26,7 +26,6 @@ from raybench.engines.reading import Encoder, Reader
 from raybench.engines.span import SpanOptions, span
 from raybench.engines.tag import tag
 
-_DEFAULT_MAX_LENGTH = 512  # of the pretraining of nearly all encoders; where neither the model nor its tokenizer says
 _PREFIX_SPACE = (
     "GPT2TokenizerFast",
     "RobertaTokenizerFast",
@@ -109,7 +108,7 @@ class PytorchEncoderEngine(PytorchEngine):
         self._where = f"checkpoint '{checkpoint.uri}'"
         self._label_map = checkpoint.label_map
         self._labels = head_labels({"id2label": config.id2label, "num_labels": config.num_labels})
-        self._max_length = _max_length(loaded, self._options.max_length)
+        self._max_length = encoder_length(config, tokenizer, self._options.max_length, known=_positions(loaded.model))
         self._pad_id = _pad_id(loaded, self.kinds)
         # XLNet's summary reads the last position, and was trained with padding in front; all others number positions from the left
         pads_left = config.model_type == "xlnet"
@@ -154,16 +153,8 @@ def _pad_id(loaded: pytorch_load.Loaded, kinds: frozenset[Kind]) -> int:
     return pad
 
 
-def _max_length(loaded: pytorch_load.Loaded, wanted: int | None) -> int:
-    """Tokens of a row: what is wanted, or what positions and tokenizer allow.
-
-    Raises:
-        ConfigError: when more is wanted than the model has positions for.
-    """
-    known = positions(loaded.model.config)
-    table = next((m for name, m in loaded.model.named_modules() if name.endswith("embeddings.position_embeddings")), None)
-    if table is not None and getattr(table, "padding_idx", None) is not None:
-        known = table.num_embeddings - table.padding_idx - 1  # RoBERTa counts from behind the padding token's number
-    check_wanted(wanted, known)
-    limits = [n for n in (wanted, known, tokenizer_length(loaded.tokenizer)) if n is not None]
-    return min(limits, default=_DEFAULT_MAX_LENGTH)
+def _positions(model: Any) -> int | None:
+    """Positions of a model that counts them from behind the padding token's number, as RoBERTa does; None: as the configuration says."""
+    table = next((m for name, m in model.named_modules() if name.endswith("embeddings.position_embeddings")), None)
+    padding = getattr(table, "padding_idx", None)
+    return None if table is None or padding is None else int(table.num_embeddings - padding - 1)

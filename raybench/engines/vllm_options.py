@@ -55,7 +55,14 @@ def check_options(config: VllmConfig) -> None:
 
 
 def engine_arguments(
-    config: VllmConfig, checkpoint: Checkpoint, *, folder: Path, tokenizer: Path, max_length: int, device: str
+    config: VllmConfig,
+    checkpoint: Checkpoint,
+    *,
+    folder: Path,
+    tokenizer: Path,
+    max_length: int,
+    device: str,
+    is_pooling: bool = False,
 ) -> dict[str, Any]:
     """Keyword arguments of EngineArgs.
 
@@ -66,6 +73,7 @@ def engine_arguments(
         tokenizer: Folder of its tokenizer.
         max_length: Context in tokens.
         device: cpu or cuda.
+        is_pooling: Whether it gives logits or vectors, and writes nothing.
     """
     own: dict[str, Any] = {
         "model": str(folder),
@@ -73,7 +81,8 @@ def engine_arguments(
         "trust_remote_code": checkpoint.trust_remote_code,
         "dtype": config.dtype if config.dtype != "auto" else ("bfloat16" if device == "cuda" else "float32"),
         # the last token of a scored text is predicted, never read: one more than the model's context, as in the PyTorch engine
-        "max_model_len": max_length + 1,
+        "max_model_len": max_length if is_pooling else max_length + 1,
+        "runner": "pooling" if is_pooling else "generate",
         "max_num_batched_tokens": max(config.batch_tokens, 1),
         "max_logprobs": MAX_LABELS,
         "seed": 0,
@@ -89,7 +98,7 @@ def engine_arguments(
     }
     if "use_tqdm_on_load" in known_options():
         own["use_tqdm_on_load"] = False
-    defaults: dict[str, Any] = {"enable_prefix_caching": True}
+    defaults: dict[str, Any] = {} if is_pooling else {"enable_prefix_caching": True}  # vLLM knows which pooling models can
     extra = dict(config.model_extra or {})
     if device == "cpu":
         defaults |= {"block_size": CPU_BLOCK_TOKENS, "enforce_eager": True}

@@ -11,8 +11,10 @@ from typing import Any
 from raybench.core.checkpoint import Checkpoint
 from raybench.core.engine_config import VllmConfig
 from raybench.core.errors import CheckpointError, ConfigError, EngineDead
+from raybench.core.types import Kind
 from raybench.engines import loading, pytorch_load
-from raybench.engines.context import decoder_length
+from raybench.engines.context import decoder_length, encoder_length
+from raybench.engines.families import served_by_vllm
 from raybench.engines.vllm_feed import Feed, tail_of
 from raybench.engines.vllm_options import check_options, engine_arguments, environment, set_in, write_log_config
 
@@ -40,6 +42,13 @@ class Place:
     """Digest of configuration and tokenizer files: equal where weights can be swapped."""
     max_length: int
     """Context in tokens."""
+    kinds: frozenset[Kind]
+    """What the checkpoint can be asked in vLLM."""
+
+    @property
+    def is_pooling(self) -> bool:
+        """Whether it is one of vLLM's pooling models, which write nothing."""
+        return Kind.GENERATE not in self.kinds
 
 
 def place_of(checkpoint: Checkpoint, config: VllmConfig) -> Place:
@@ -57,13 +66,16 @@ def place_of(checkpoint: Checkpoint, config: VllmConfig) -> Place:
     tokenizer_folder = pytorch_load.tokenizer_folder_of(checkpoint, folder)
     tokenizer = pytorch_load.load_tokenizer(tokenizer_folder, checkpoint)
     settings = AutoConfig.from_pretrained(folder, trust_remote_code=checkpoint.trust_remote_code, local_files_only=True)
+    kinds = frozenset(served_by_vllm(loading.read_config(folder).get("architectures") or ()))
+    length = decoder_length if Kind.GENERATE in kinds else encoder_length
     return Place(
         folder=folder,
         tokenizer_folder=tokenizer_folder,
         tokenizer=tokenizer,
         eos=loading.eos_ids(folder) | ({tokenizer.eos_token_id} - {None}),
         layout=loading.layout_digest(folder, tokenizer_folder),
-        max_length=decoder_length(settings, tokenizer, config.max_length),
+        max_length=length(settings, tokenizer, config.max_length),
+        kinds=kinds,
     )
 
 
@@ -116,13 +128,22 @@ def _check_build(config: VllmConfig, device: str) -> None:
 
 
 def _make(place: Place, checkpoint: Checkpoint, config: VllmConfig, *, device: str, log: Path) -> Any:
+    from vllm.config import PoolerConfig
     from vllm.engine.arg_utils import EngineArgs
     from vllm.v1.engine.llm_engine import LLMEngine
     from vllm.v1.executor import Executor
 
     arguments = engine_arguments(
-        config, checkpoint, folder=place.folder, tokenizer=place.tokenizer_folder, max_length=place.max_length, device=device
+        config,
+        checkpoint,
+        folder=place.folder,
+        tokenizer=place.tokenizer_folder,
+        max_length=place.max_length,
+        device=device,
+        is_pooling=place.is_pooling,
     )
+    if Kind.EMBED in place.kinds:
+        arguments["pooler_config"] = PoolerConfig(seq_pooling_type=config.pooling.upper())
     try:
         settings = EngineArgs(**arguments).create_engine_config()
     except (ValueError, TypeError, NotImplementedError, AssertionError) as error:

@@ -54,7 +54,6 @@ def test_what_raybench_sets_itself_is_refused_with_what_to_use_instead(name: str
     [
         ({"data_parallel_size": 8}, "resources.engines"),
         ({"device": "mps"}, "cuda or cpu"),
-        ({"overlong": "truncate_right"}, "truncate_left or fewer_shots"),
         ({"swap": "never"}, "swap"),
         ({"tensor_parallel_size": 0}, "tensor_parallel_size"),
     ],
