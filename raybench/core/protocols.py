@@ -1,8 +1,8 @@
-"""The four plugs: Engine, Metric, Pool, and the small values that pass through them."""
+"""The plugs: Engine, Metric (or TableMetric), Pool, and the small values that pass through them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -126,6 +126,52 @@ class Metric(Protocol):
         Returns:
             Array [...] of values; NaN where undefined.
         """
+
+
+@runtime_checkable
+class TableMetric(Protocol):
+    """A number that sums cannot give: of classes whose number nobody says in advance, or of ranks among all samples.
+
+    It sees the distinct rows of all samples and how often each counts; the bootstrap draws the counts again.
+    """
+
+    name: str
+    stats: tuple[str, ...]
+    """Names of the numbers of a row."""
+    is_mean: bool
+    """False."""
+    higher_is_better: bool
+    signature: str
+    """As for Metric."""
+    wrong: tuple[float, ...] | None
+    """As for Metric."""
+
+    def score(self, scored: Scored) -> tuple[float, ...]:
+        """The row of one sample."""
+
+    def over(self, rows: Any) -> Callable[[Any], Any]:
+        """The metric as a function of how often each row counts.
+
+        Args:
+            rows: Array [D, stats].
+
+        Returns:
+            Weights [..., D], whole numbers from 0, to values [...]; NaN where undefined.
+        """
+
+    def slopes(self, rows: Any, weights: Any) -> Any:
+        """Derivative of the value by the weight of each row, for the standard error of many samples (the infinitesimal jackknife).
+
+        Args:
+            rows: Array [D, stats].
+            weights: Array [D]; the value is defined for it.
+
+        Returns:
+            Array [D]. Since only the proportions of the weights count, the sum of weights * slopes is 0.
+        """
+
+
+AnyMetric = Metric | TableMetric
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from raybench.core.config import RunConfig
 from raybench.core.engine_config import engine_config, merge
 from raybench.core.errors import ConfigError, RunError
 from raybench.core.mistakes import suggest
+from raybench.core.protocols import TableMetric
 from raybench.core.resolve import sampling_for
 from raybench.core.types import Asking, Kind
 from raybench.driver.catalog import Catalog, Entry, open_catalog
@@ -109,6 +110,9 @@ def _pair(config: RunConfig, index: int, model: PlannedModel, entry: Entry, sets
         raise ConfigError(
             f"task '{entry.label}': metric '{hungry}' needs {metrics.repeats(hungry)} answers to each sample, repeats is {repeats}."
         )
+    once = next((m for m in form.metrics if repeats > 1 and isinstance(metrics.get_metric(m), TableMetric)), None)
+    if once is not None:
+        raise ConfigError(f"task '{entry.label}': metric '{once}' counts every sample once, repeats is {repeats}. Leave repeats out.")
     return PlannedPair(
         model=index,
         task=entry.label,

@@ -18,7 +18,7 @@ from raybench.core.config import RunConfig
 from raybench.core.errors import InternalError
 from raybench.core.fingerprint import digest, seed_for
 from raybench.core.outputs import Spans
-from raybench.core.protocols import Metric, Scored
+from raybench.core.protocols import AnyMetric, Scored
 from raybench.core.results import results_to_json
 from raybench.core.schema import from_batch, keys_of, samples_from_batch
 from raybench.core.types import Estimate, FinishReason, Generation, Kind, Prediction, Result, Results, Sample
@@ -54,7 +54,7 @@ class Column:
     """One metric over one filter: what is collected while rows stream by."""
 
     name: str
-    metric: Metric
+    metric: AnyMetric
     filter: str
     extract: Extractor | None
     statistics: Statistics

@@ -1,4 +1,4 @@
-"""The bootstrap on sums: what the sums of the statistics would be if the units had been drawn again, with replacement.
+"""The bootstrap: what the sums of the statistics, or the counts of the rows, would be if the units had been drawn again, with replacement.
 
 Units are samples or, where samples belong together, clusters. Nothing here goes through a linear algebra library, whose result can depend on
 the number of threads: the same table and seed give the same bytes on every machine of a kind.
@@ -6,9 +6,11 @@ the number of threads: the same table and seed give the same bytes on every mach
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from raybench.metrics.statistics import Floats, Table
 
@@ -16,6 +18,8 @@ Method = Literal["bootstrap", "normal-bootstrap"]
 
 MAX_UNITS = 20_000
 """Up to here units are drawn one by one (about 1 s for 10,000 draws)."""
+MAX_TABLE_UNITS = 5_000
+"""The same for metrics of the whole table, which are computed anew for each draw (about 3 s for 10,000 draws with ranks)."""
 MAX_DISTINCT = 2_000
 """With at most so many distinct rows, only the counts of the rows are drawn, for any number of units (about 1.4 s for 10,000 draws)."""
 _CELLS = 1 << 18
@@ -24,13 +28,51 @@ _COUNTS_ARE_FASTER = 16
 """A multinomial count costs about as much as so many units drawn one by one (80 against 4.5 ns, NumPy 2.4, x86-64)."""
 
 
-def method_for(table: Table) -> Method:
-    """How the table is drawn again: exactly, or in the limit where that takes too long.
+def method_for(num_units: int, num_distinct: int, *, most: int = MAX_UNITS) -> Method:
+    """How units are drawn again: exactly, or in the limit where that takes too long.
 
-    `bootstrap` for up to 20,000 units or 2,000 distinct rows, otherwise `normal-bootstrap`.
+    `bootstrap` for up to `most` units or 2,000 distinct rows, otherwise `normal-bootstrap`.
     """
-    exact = table.num_units <= MAX_UNITS or len(table.counts) <= MAX_DISTINCT
+    exact = num_units <= most or num_distinct <= MAX_DISTINCT
     return "bootstrap" if exact else "normal-bootstrap"
+
+
+def weights(counts: Floats, groups: npt.NDArray[np.int64] | None, *, draws: int, seed: int) -> Iterator[Floats]:
+    """How often each row counts when the units are drawn again: n units with replacement, `draws` times.
+
+    Args:
+        counts: How often each of D distinct rows is there.
+        groups: Number of the cluster of each row, from 0 without gaps: clusters are drawn; None: samples are.
+        draws: Number of replicates.
+        seed: Of PCG64; taken modulo 2**64.
+
+    Yields:
+        Blocks [some draws, D] of at most about 2 MB.
+    """
+    rng = np.random.Generator(np.random.PCG64(seed % 2**64))
+    num_rows = len(counts)
+    n = int(counts.sum()) if groups is None else int(groups[-1]) + 1
+    if groups is None and num_rows * _COUNTS_ARE_FASTER < n:
+        step = max(1, _CELLS // num_rows)
+        for start in range(0, draws, step):
+            yield rng.multinomial(n, counts / n, size=min(step, draws - start)).astype(np.float64)
+        return
+    # a unit is a cluster, or one of the samples that have a row
+    num_units, unit_of = (num_rows, np.repeat(np.arange(num_rows), counts.astype(np.int64))) if groups is None else (n, np.arange(n))
+    step = max(1, _CELLS // max(n, num_rows))
+    for start in range(0, draws, step):
+        size = min(step, draws - start)
+        drawn = unit_of[rng.integers(0, n, size=(size, n))] + np.arange(size)[:, None] * num_units
+        times = np.bincount(drawn.ravel(), minlength=size * num_units).reshape(size, num_units).astype(np.float64)
+        yield times if groups is None else times[:, groups] * counts
+
+
+def middle(replicated: Floats | None) -> tuple[float, float] | None:
+    """2.5th and 97.5th percentile of the replicates of a value; None where there are none."""
+    if replicated is None:
+        return None
+    low, high = np.percentile(replicated, [2.5, 97.5])
+    return float(low), float(high)
 
 
 def replicates(table: Table, *, draws: int, seed: int) -> Floats:
@@ -52,7 +94,7 @@ def replicates(table: Table, *, draws: int, seed: int) -> Floats:
         Array [draws, S].
     """
     rng = np.random.Generator(np.random.PCG64(seed % 2**64))
-    if method_for(table) == "normal-bootstrap":
+    if method_for(table.num_units, len(table.counts)) == "normal-bootstrap":
         return _normal(table, draws, rng)
     n, num_distinct = table.num_units, len(table.counts)
     if num_distinct * _COUNTS_ARE_FASTER < n:

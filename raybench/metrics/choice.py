@@ -1,8 +1,8 @@
-"""Accuracies of a choice between options by their likelihood; definitions of lm-evaluation-harness (0.4.13, lm_eval/api/task.py).
+"""Accuracies of a choice between options by their likelihood, or between labels by a head.
 
-The answer is the first option with the highest score. The scores of an option with summed log-probability L are
+Definitions are those of lm-evaluation-harness (0.4.13, lm_eval/api/task.py). The answer is the first option with the highest score. The scores of an option with summed log-probability L are
 
-    acc              L
+    acc              L; the logit of a head
     acc_norm         L / characters of its text, without the delimiter
     acc_bytes        L / UTF-8 bytes of its text, without the delimiter
     acc_mutual_info  L - (log-probability without the question)
@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from raybench.core.errors import ConfigError, DataError, InternalError
+from raybench.core.outputs import Classification
 from raybench.core.protocols import Scored
 from raybench.core.types import OPTION, Likelihoods, Sample
 from raybench.metrics.likelihood import likelihoods
@@ -73,11 +74,16 @@ def _check_options(output: Likelihoods, sample: Sample) -> None:
 def _is_right(scores: Sequence[float], sample: Sample) -> bool:
     if not scores:
         raise InternalError(f"sample '{sample.id}': a choice between no options was scored.")
+    if len(scores) == 1 and not sample.choices:
+        raise ConfigError(f"sample '{sample.id}': the answer is one number, a regression. Use pearson or spearman, not acc.")
     return scores.index(max(scores)) == sample.label
 
 
 def _share_right(scored: Scored, scores_of: Callable[[Likelihoods, Sample], Sequence[float]]) -> float:
     sample, predictions = scored.sample, scored.predictions
+    if isinstance(predictions[0].output, Classification):
+        answers = [_is_right(p.output.logits, sample) for p in predictions if isinstance(p.output, Classification)]
+        return sum(answers) / len(answers)
     if len(predictions) == 1:  # nearly always: one request, asked once
         return float(_is_right(scores_of(likelihoods(predictions[0]), sample), sample))
     if scores_of is not _summed and predictions[0].request.startswith(OPTION):

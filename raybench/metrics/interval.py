@@ -9,10 +9,11 @@ from typing import Any, Literal
 import numpy as np
 
 from raybench.core.errors import InternalError
-from raybench.core.protocols import Metric
+from raybench.core.protocols import Metric, TableMetric
 from raybench.core.types import Estimate
 from raybench.metrics import bootstrap
 from raybench.metrics.statistics import Floats, Statistics, Table
+from raybench.metrics.table_interval import of_table, table_method, table_value
 
 Z95 = 1.959963984540054
 """97.5th percentile of the standard normal distribution."""
@@ -20,15 +21,18 @@ Z95 = 1.959963984540054
 
 def method(statistics: Statistics) -> bootstrap.Method:
     """How `estimate` draws the replicates of its interval; for signatures. See bootstrap.replicates."""
-    return bootstrap.method_for(statistics.clusters() or statistics.samples())
+    if isinstance(statistics.metric, TableMetric):
+        return table_method(statistics)
+    units = statistics.clusters() or statistics.samples()
+    return bootstrap.method_for(units.num_units, len(units.counts))
 
 
 def estimate(statistics: Statistics, *, num_errors: int, draws: int, seed: int) -> Estimate:
     """The value of the collected samples, its standard error and its 95 % interval.
 
     Standard error: for means sd / sqrt(n) with n - 1 in the variance, or the clustered one (`standard_error`); for other metrics the standard
-    deviation of the bootstrap replicates, which is not divided by anything. Interval: 2.5th and 97.5th percentile of the replicates, where whole
-    clusters are drawn if there are any. Everything that cannot be known is None: the value when no sample was answered or the metric is undefined or
+    deviation of the bootstrap replicates, which is not divided by anything (see table_interval for metrics that sums cannot give). Interval: 2.5th
+    and 97.5th percentile of the replicates, where whole clusters are drawn if there are any. Everything that cannot be known is None: the value when no sample was answered or the metric is undefined or
     infinite, errors and interval when there are fewer than two samples or clusters, or a replicate is undefined.
 
     Args:
@@ -37,16 +41,17 @@ def estimate(statistics: Statistics, *, num_errors: int, draws: int, seed: int) 
         draws: Bootstrap replicates; 0: no interval, and a standard error only for means.
         seed: Of the bootstrap.
     """
-    metric, samples, clusters = statistics.metric, statistics.samples(), statistics.clusters()
+    metric = statistics.metric
+    if isinstance(metric, TableMetric):
+        return of_table(metric, statistics, num_errors=num_errors, draws=draws, seed=seed)
+    samples, clusters = statistics.samples(), statistics.clusters()
     units = clusters or samples
     value = _value(metric, samples)
     stderr: float | None = None
-    ci95: tuple[float, float] | None = None
+    ci95 = None
     if value is not None and units.num_units >= 2:
         replicated = _replicated_values(metric, units, has_sizes=clusters is not None, draws=draws, seed=seed)
-        if replicated is not None:
-            low, high = np.percentile(replicated, [2.5, 97.5])
-            ci95 = float(low), float(high)
+        ci95 = bootstrap.middle(replicated)
         if metric.is_mean:
             stderr = standard_error(samples, clusters)
         elif replicated is not None and draws >= 2:
@@ -59,7 +64,8 @@ def value_if_errors_wrong(statistics: Statistics, *, num_errors: int) -> float |
     metric = statistics.metric
     if metric.wrong is None:
         return None
-    return _value(metric, statistics.samples().with_units(metric.wrong, num_errors))
+    table = statistics.samples().with_units(metric.wrong, num_errors)
+    return table_value(metric, table) if isinstance(metric, TableMetric) else _value(metric, table)
 
 
 def standard_error(samples: Table, clusters: Table | None = None) -> float:

@@ -8,35 +8,37 @@ from dataclasses import dataclass
 
 from raybench.core.errors import ConfigError
 from raybench.core.mistakes import suggest
-from raybench.core.protocols import Metric
+from raybench.core.protocols import AnyMetric, Metric, TableMetric
 from raybench.core.types import Kind
-from raybench.metrics import chinese, choice, likelihood, squad2, text
+from raybench.metrics import chinese, choice, confusion, correlation, likelihood, squad2, text
 from raybench.metrics.entities import MEASURES, seqeval
 from raybench.metrics.passk import pass_at
 
 _PASS_AT = re.compile(r"pass@([1-9][0-9]{0,3})")
 _OF_TYPE = re.compile(rf"seqeval_({'|'.join(MEASURES)})@(.{{1,80}})")
 _OWN = re.compile(r"[\w.]+:\w+")
-_MEMBERS = ("name", "stats", "is_mean", "higher_is_better", "signature", "wrong", "score", "value")
+_BOTH = ("name", "stats", "is_mean", "higher_is_better", "signature", "wrong", "score")
+_MEMBERS, _TABLE_MEMBERS = (*_BOTH, "value"), (*_BOTH, "over", "slopes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Entry:
-    metric: Metric
+    metric: AnyMetric
     about: str
     kinds: frozenset[Kind]
     requests: tuple[str, ...] = ("",)
 
 
-def _entry(metric: Metric, about: str, *kinds: Kind, requests: tuple[str, ...] = ("",)) -> tuple[str, _Entry]:
+def _entry(metric: AnyMetric, about: str, *kinds: Kind, requests: tuple[str, ...] = ("",)) -> tuple[str, _Entry]:
     return metric.name, _Entry(metric=metric, about=about, kinds=frozenset(kinds), requests=requests)
 
 
+_CLASSES = (Kind.CLASSIFY, Kind.LOGLIKELIHOOD, Kind.FILL)
 _READ = (Kind.GENERATE, Kind.SPAN)
 
 _BUILT_IN: dict[str, _Entry] = dict(
     [
-        _entry(choice.ACC, "share of samples whose most likely option is the right one", Kind.LOGLIKELIHOOD, Kind.FILL),
+        _entry(choice.ACC, "share of samples whose most likely option is the right one", *_CLASSES),
         _entry(choice.ACC_NORM, "the same with log-probabilities per character of the option", Kind.LOGLIKELIHOOD),
         _entry(choice.ACC_BYTES, "the same with log-probabilities per UTF-8 byte of the option", Kind.LOGLIKELIHOOD),
         _entry(
@@ -46,6 +48,18 @@ _BUILT_IN: dict[str, _Entry] = dict(
             requests=("", choice.UNCONDITIONAL),
         ),
         _entry(choice.MC2, "probability of the right options among all of them (TruthfulQA mc2)", Kind.LOGLIKELIHOOD),
+        *[
+            _entry(metric, f"{about} ({average})", *_CLASSES)
+            for family, about in (
+                (confusion.PRECISION, "share of the answers with a class that are right"),
+                (confusion.RECALL, "share of the samples of a class that are answered so"),
+                (confusion.F1, "harmonic mean of precision and recall"),
+            )
+            for metric, average in zip(family, confusion.AVERAGES, strict=True)
+        ],
+        _entry(confusion.MATTHEWS, "Matthews correlation of right and answered classes, -1 to 1", *_CLASSES),
+        _entry(correlation.PEARSON, "correlation of answered with right numbers", Kind.CLASSIFY, Kind.LOGLIKELIHOOD),
+        _entry(correlation.SPEARMAN, "correlation of their ranks", Kind.CLASSIFY, Kind.LOGLIKELIHOOD),
         _entry(likelihood.GREEDY_ACC, "share of samples whose one continuation is what greedy decoding gives", Kind.LOGLIKELIHOOD),
         _entry(likelihood.PERPLEXITY, "exp of minus the mean log-probability of a continuation (LAMBADA)", Kind.LOGLIKELIHOOD),
         _entry(likelihood.TOKEN_PERPLEXITY, "perplexity per token; not comparable between tokenizers", Kind.ROLLING, Kind.LOGLIKELIHOOD),
@@ -84,11 +98,12 @@ def metric_names() -> tuple[str, ...]:
     return tuple(_BUILT_IN)
 
 
-def get_metric(name: str) -> Metric:
+def get_metric(name: str) -> AnyMetric:
     """The metric of this name.
 
     Args:
-        name: A built-in metric, `pass@<k>`, `seqeval_<measure>@<type>`, or `package.module:NAME` for an object of your own that has the members of core.protocols.Metric.
+        name: A built-in metric, `pass@<k>`, `seqeval_<measure>@<type>`, or `package.module:NAME` for an object of your own that has the members of
+            core.protocols.Metric or TableMetric.
 
     Raises:
         ConfigError: when there is no such metric, or the object is none.
@@ -146,7 +161,7 @@ def _find(name: str) -> _Entry | None:
     return _BUILT_IN.get(name)
 
 
-def _load(name: str) -> Metric:
+def _load(name: str) -> AnyMetric:
     module_name, _, attribute = name.partition(":")
     try:
         module = importlib.import_module(module_name)
@@ -158,8 +173,9 @@ def _load(name: str) -> Metric:
     found = getattr(module, attribute, None)
     if found is None:
         raise ConfigError(f"metric '{name}': the module '{module_name}' has no '{attribute}'.{suggest(attribute, vars(module))}")
-    missing = [member for member in _MEMBERS if not hasattr(found, member)]
-    if isinstance(found, type) or missing or not isinstance(found, Metric):
+    members = _TABLE_MEMBERS if hasattr(found, "over") else _MEMBERS
+    missing = [member for member in members if not hasattr(found, member)]
+    if isinstance(found, type) or missing or not isinstance(found, Metric | TableMetric):
         what = "a class, not an object of it" if isinstance(found, type) else f"{type(found).__name__} without {', '.join(missing)}"
         raise ConfigError(f"metric '{name}': expected a metric as in raybench.core.protocols.Metric, found {what}.")
     return found

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from raybench.core.errors import InternalError
-from raybench.core.protocols import Metric
+from raybench.core.protocols import AnyMetric
 
 Floats = npt.NDArray[np.float64]
 
@@ -60,7 +60,7 @@ class Statistics:
     of the clusters. `has_clusters` says whether samples of the task belong together; then every `add` names their clusters.
     """
 
-    def __init__(self, metric: Metric, *, has_clusters: bool = False) -> None:
+    def __init__(self, metric: AnyMetric, *, has_clusters: bool = False) -> None:
         self.metric = metric
         self.has_clusters = has_clusters
         self.num_samples = 0
@@ -114,6 +114,20 @@ class Statistics:
         if self.has_clusters:
             packed = _distinct(packed[:, 1:])
         return Table(rows=packed[:, :-1], counts=packed[:, -1])
+
+    def members(self) -> tuple[Table, npt.NDArray[np.int64] | None]:
+        """Distinct rows of each cluster, cluster after cluster, and the number of the cluster of each row; without clusters `samples` and None.
+
+        Clusters are numbered in the order of what they hold, whatever the order in which they came.
+        """
+        if not self.has_clusters:
+            return self.samples(), None
+        packed = self._sorted()
+        blocks = np.split(packed[:, 1:], _starts(packed[:, :1])[1:])
+        blocks = sorted(blocks, key=lambda block: block.tobytes())
+        together = np.concatenate(blocks) if len(packed) else packed[:, 1:]
+        numbers = np.repeat(np.arange(len(blocks)), [len(block) for block in blocks])
+        return Table(rows=together[:, :-1], counts=together[:, -1]), numbers
 
     def clusters(self) -> Table | None:
         """Clusters as units, when there are any: the sums of each statistic over the cluster's samples, and behind them their number."""

@@ -53,6 +53,22 @@ def test_the_value_is_the_share_of_right_answers(tmp_path: Path) -> None:
     assert result.value_if_errors_wrong is None
 
 
+def test_metrics_of_classes_are_scored_from_the_rows(tmp_path: Path) -> None:
+    from sklearn.metrics import f1_score
+
+    labels = labels_of("biology")
+    task = {"name": "tests.own:BIOLOGY", "metrics": ["f1_macro", "matthews"]}
+
+    report = evaluate(tmp_path, [task])
+
+    f1, matthews = (find(report.results, "own/biology", m) for m in ("f1_macro", "matthews"))
+    assert f1.estimate.value == pytest.approx(f1_score(labels, [0] * 20, average="macro"), abs=1e-15)
+    assert f1.estimate.stderr is not None
+    assert "average:macro|ci:bootstrap-50" in f1.signature
+    assert (matthews.estimate.value, matthews.estimate.stderr) == (0.0, 0.0)  # always the first option
+    assert score_run(report.path) == report.results
+
+
 def test_a_group_counts_every_sample_the_same_or_every_member_the_same(tmp_path: Path) -> None:
     tasks = [{"name": "tests.own:SCIENCES"}, {"name": "tests.own:HISTORY", "limit": 5}]
 

@@ -77,7 +77,7 @@ def test_the_place_of_the_engines_follows_from_the_configuration(changes: dict[s
         ({"repeats": 2}, "2 repeats of a greedy answer are all the same; set sampling.temperature"),
         ({"form": "loglikelihood"}, r"'loglikelihood' is none of its forms \(generate\)"),
         ({"form": "generat"}, "Did you mean 'generate'"),
-        ({"metrics": ["acc"]}, "metric 'acc' is for fill, loglikelihood"),
+        ({"metrics": ["acc"]}, "metric 'acc' is for classify, fill, loglikelihood"),
         ({"metrics": ["exact_mach"]}, "Did you mean 'exact_match'"),
         (
             {"metrics": ["pass@4"], "repeats": 2, "sampling": {"temperature": 1}},
@@ -88,6 +88,11 @@ def test_the_place_of_the_engines_follows_from_the_configuration(changes: dict[s
 def test_what_cannot_work_is_refused_before_an_engine_starts(task: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=message):
         plan_run(config(tmp_path, tasks=[{"name": "quickstart/arithmetic", **task}]))
+
+
+def test_repeats_of_what_counts_every_sample_once_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="metric 'f1_macro' counts every sample once, repeats is 2"):
+        plan_run(config(tmp_path, tasks=[{"name": "quickstart/choice", "metrics": ["f1_macro"], "repeats": 2}]))
 
 
 def test_an_architecture_that_answers_nothing_is_refused(tmp_path: Path, tiny_llama: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from raybench.core.errors import ConfigError
 from raybench.core.outputs import Tags
-from raybench.core.protocols import Metric, Scored
+from raybench.core.protocols import Metric, Scored, TableMetric
 from raybench.core.types import FinishReason, Generation, Kind, Likelihoods, Output, Prediction, Sample, TextLikelihood
 from raybench.metrics.registry import about, get_metric, kinds, metric_names, requests
 
@@ -44,7 +44,7 @@ def scored(name: str, *, is_right: bool) -> Scored:
     return Scored(sample=sample, predictions=rows, extracted=[getattr(r.output, "text", None) for r in rows])
 
 
-@pytest.mark.parametrize("name", metric_names())
+@pytest.mark.parametrize("name", [name for name in metric_names() if isinstance(get_metric(name), Metric)])
 def test_a_built_in_metric_keeps_the_protocol(name: str) -> None:
     metric = get_metric(name)
     right, wrong = metric.score(scored(name, is_right=True)), metric.score(scored(name, is_right=False))
@@ -62,6 +62,24 @@ def test_a_built_in_metric_keeps_the_protocol(name: str) -> None:
     assert metric.value(sums, np.array([1, 1, 1])).tolist() == metric.value(sums, 1).tolist()
     if metric.is_mean:
         assert metric.value(sums[0], 4) == sums[0, 0] / 4
+
+
+@pytest.mark.parametrize("name", [name for name in metric_names() if isinstance(get_metric(name), TableMetric)])
+def test_a_built_in_metric_of_the_table_keeps_the_protocol(name: str) -> None:
+    metric = get_metric(name)
+    assert isinstance(metric, TableMetric)
+    rows = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+    value_of = metric.over(rows)
+    weights = np.array([[2.0, 1.0, 2.0, 3.0], [1.0, 0.0, 0.0, 1.0]])  # some wrong, none wrong
+
+    assert metric.name == name
+    assert about(name)
+    assert kinds(name)
+    assert not metric.is_mean
+    assert len(metric.stats) == 2
+    assert np.array_equal(value_of(weights), [value_of(w) for w in weights], equal_nan=True)
+    assert metric.slopes(rows, weights[0]).shape == (4,)
+    assert (value_of(weights[1]) > value_of(weights[0])) == metric.higher_is_better
 
 
 def test_pass_at_k_exists_for_every_k() -> None:
@@ -121,6 +139,15 @@ def test_an_object_of_ones_own_is_found_by_module_and_name(own_module: types.Mod
         get_metric("own_metrics:Length")
     with pytest.raises(ConfigError, match=r"has no 'LENGHT'\. Did you mean 'LENGTH'"):
         get_metric("own_metrics:LENGHT")
+
+
+def test_a_metric_of_the_table_may_be_ones_own(own_module: types.ModuleType) -> None:
+    own_module.KENDALL = types.SimpleNamespace(over=len, **dict.fromkeys(("name", "stats", "signature", "score"), ""))  # type: ignore[attr-defined]
+    own_module.F1 = get_metric("f1")  # type: ignore[attr-defined]
+
+    assert get_metric("own_metrics:F1").name == "f1"
+    with pytest.raises(ConfigError, match="SimpleNamespace without is_mean, higher_is_better, wrong, slopes"):
+        get_metric("own_metrics:KENDALL")
 
 
 def test_an_object_that_is_no_metric_is_refused_with_what_it_lacks(own_module: types.ModuleType) -> None:
