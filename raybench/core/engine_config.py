@@ -38,6 +38,11 @@ class EngineConfig(Strict):
         """GPUs that one engine uses, where it uses any."""
         return 1
 
+    @property
+    def num_bundles(self) -> int:
+        """Parts of an engine's GPUs that may lie on different machines; 1: all of them are on one."""
+        return 1
+
 
 class Fault(Strict):
     """A failure that the fake engine plays."""
@@ -113,9 +118,11 @@ class VllmConfig(CustomConfig):
 
     kind: Literal["vllm"] = "vllm"
     tensor_parallel_size: int = Field(1, ge=1)
-    """GPUs that share every layer; all of one engine, on one machine."""
+    """GPUs that share every layer."""
     pipeline_parallel_size: int = Field(1, ge=1)
     """Groups of GPUs that share the layers among them."""
+    across_nodes: bool = False
+    """Whether the GPUs of one engine may be on several machines of a Ray cluster: vLLM's Ray executor, in a placement group. Otherwise all are on one."""
     deterministic: bool = False
     """Equal rows whenever and wherever a shard runs on a kind of device: one shard at a time, in order, without what is cached of others."""
     pooling: Literal["mean", "cls", "last"] = "mean"
@@ -129,6 +136,10 @@ class VllmConfig(CustomConfig):
     def num_devices(self) -> int:
         return self.tensor_parallel_size * self.pipeline_parallel_size
 
+    @property
+    def num_bundles(self) -> int:
+        return self.num_devices if self.across_nodes else 1
+
     @model_validator(mode="after")
     def _no_foreign_option(self) -> VllmConfig:
         for name in self.model_extra or {}:
@@ -136,6 +147,8 @@ class VllmConfig(CustomConfig):
                 raise ValueError(f"{name} is set by raybench: {VLLM_INSTEAD[name]}")
             if name.startswith("data_parallel"):
                 raise ValueError(f"{name} is set by raybench: data parallel is several engines, resources.engines")
+        if self.across_nodes and self.num_devices == 1:
+            raise ValueError("across_nodes: one GPU is on one machine; expected tensor_parallel_size or pipeline_parallel_size above 1")
         if self.device == "mps":
             raise ValueError("vLLM runs on cuda or cpu; found device mps")
         return self
@@ -157,7 +170,7 @@ VLLM_INSTEAD: dict[str, str] = {
     "skip_tokenizer_init": "prompts are tokenized by raybench",
     "disable_log_stats": "raybench measures by itself",
     "worker_extension_cls": "raybench looks into the worker to verify swapped weights",
-    "distributed_executor_backend": "one engine is one actor on one machine, with vLLM's own processes",
+    "distributed_executor_backend": "use engine.across_nodes for an engine on several machines",
     "pooler_config": "use engine.pooling and engine.normalize",
     "runner": "it follows from the request kind",
     "convert": "it follows from the request kind",

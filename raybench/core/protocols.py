@@ -277,7 +277,11 @@ class Pool(Protocol):
     """Where engines live: this process, or actors of a Ray cluster. Only ever called by the driver, from one thread."""
 
     def capacity(self) -> Mapping[str, float]:
-        """What the place offers in total: CPU, GPU and custom resources, and `engine`, the most engine processes at once."""
+        """What the place offers in total.
+
+        CPU, GPU and custom resources; `engine`, the most engine processes at once; `bundles` without limit where an engine may be spread over
+        machines.
+        """
 
     def check(self, demand: Mapping[str, float]) -> None:
         """Refuse, with a ConfigError, a demand that no machine of the place can ever meet."""

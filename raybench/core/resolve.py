@@ -59,12 +59,18 @@ def identity_of(engine: EngineConfig) -> dict[str, Any]:
 
 
 def demand_of(resources: ResourcesConfig, engine: EngineConfig) -> dict[str, float]:
-    """What one engine process takes from a cluster."""
+    """What one engine process takes from a cluster: its resources, `engine: 1`, and `bundles` where its GPUs may be on several machines."""
     gpus = resources.gpus_per_engine or 0.0
     if gpus > 1 and gpus != int(gpus):
         raise ConfigError(f"resources.gpus_per_engine: {gpus:g} is neither a whole number nor a fraction below 1.")
     cpus = resources.cpus_per_engine
     demand = {"engine": 1.0, "CPU": (1.0 if gpus else float(engine.threads)) if cpus is None else cpus, "GPU": gpus}
+    if engine.num_bundles > 1:
+        if not gpus:
+            raise ConfigError(
+                "engine.across_nodes: spreads the GPUs of an engine, and it has none. Leave it out, or run it on a cluster with GPUs."
+            )
+        demand["bundles"] = float(engine.num_bundles)
     if resources.memory_gb is not None:
         demand["memory"] = resources.memory_gb * 1e9
     return {name: amount for name, amount in {**demand, **resources.custom}.items() if amount > 0}

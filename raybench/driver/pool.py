@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for_futures
 
-from raybench.core.errors import CheckpointError, EngineDead, EngineError
+from raybench.core.errors import CheckpointError, ConfigError, EngineDead, EngineError
 from raybench.core.protocols import CheckpointFailed, Done, Engine, EngineSpec, Event, Failed, Lost, Progress, Started, Work
 from raybench.driver.work import run_shard
 from raybench.engines.registry import make_engine
@@ -30,7 +30,9 @@ class LocalPool:
         return {"engine": 1.0}
 
     def check(self, demand: Mapping[str, float]) -> None:
-        """Anything goes: the process is where it is, and takes what it takes."""
+        """Anything goes, the process is where it is and takes what it takes; but it is on one machine."""
+        if demand.get("bundles", 1) > 1:
+            raise ConfigError("engine.across_nodes: several machines are a Ray cluster. Set pool: ray, or leave it out.")
 
     def start(self, engine: int, index: int, spec: EngineSpec, demand: Mapping[str, float]) -> None:
         self._todo.append((engine, index, spec))

@@ -85,6 +85,7 @@ class RayPool:
 
         self._ray = ray
         self._actors: dict[int, ActorHandle] = {}
+        self._groups: dict[int, Any] = {}  # of engines that are spread over machines
         self._waiting: dict[ObjectRef, tuple[int, int]] = {}  # ref -> (engine, spec or shard)
         self._progress: dict[int, int] = {}
         self._beats: dict[ObjectRef, int] = {}
@@ -94,15 +95,22 @@ class RayPool:
         total = {k: float(v) for k, v in self._ray.cluster_resources().items() if not k.startswith("node:")}
         if self._grows:  # whatever is asked for may come
             total |= dict.fromkeys(("CPU", "GPU", "memory", *self._wanted), float("inf"))
+        total["bundles"] = float("inf")
         total["engine"] = float("inf") if self._max_engines is None else float(self._max_engines)
         return total
 
     def check(self, demand: Mapping[str, float]) -> None:
-        wanted = {name: amount for name, amount in demand.items() if name != "engine"}
+        wanted = _bundles(demand)[0]
         self._wanted |= set(wanted)
         if self._grows:
             return
         nodes = [n["Resources"] for n in self._ray.nodes() if n["Alive"]]
+        num_gpus = sum(n.get("GPU", 0.0) for n in nodes)
+        if demand.get("GPU", 0.0) > num_gpus and len(_bundles(demand)) > 1:
+            raise ConfigError(
+                f"resources: one engine needs {demand['GPU']:g} GPUs, and the whole cluster has {num_gpus:g}. Lower tensor_parallel_size or "
+                "pipeline_parallel_size, or join a larger cluster."
+            )
         if not any(all(n.get(name, 0.0) >= amount - 1e-9 for name, amount in wanted.items()) for n in nodes):
             offers = "; ".join(_amounts({k: v for k, v in n.items() if k in {*wanted, "CPU", "GPU"}}) for n in nodes)
             raise ConfigError(
@@ -111,18 +119,28 @@ class RayPool:
             )
 
     def start(self, engine: int, index: int, spec: EngineSpec, demand: Mapping[str, float]) -> None:
-        custom = {k: v for k, v in demand.items() if k not in ("CPU", "GPU", "memory", "engine")}
+        bundles = _bundles(demand)
+        custom = {k: v for k, v in bundles[0].items() if k not in ("CPU", "GPU", "memory")}
         actor = self._ray.remote(EngineActor).options(
             num_cpus=demand.get("CPU", 0),
-            num_gpus=demand.get("GPU", 0),
+            num_gpus=demand.get("GPU", 0) if len(bundles) == 1 else 0,
             memory=demand.get("memory"),
             resources=custom,
             max_restarts=0,
             max_task_retries=0,
             max_concurrency=4,
+            scheduling_strategy=None if len(bundles) == 1 else self._group(engine, bundles),
         )
         self._actors[engine] = actor.remote()
         self.load(engine, index, spec)
+
+    def _group(self, engine: int, bundles: list[dict[str, float]]) -> Any:
+        """A place for the engine in bundle 0 of a group of its own; its workers take the GPUs, also that of bundle 0."""
+        from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+        group = self._ray.util.placement_group(bundles, strategy="PACK")
+        self._groups[engine] = group
+        return PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=0, placement_group_capture_child_tasks=True)
 
     def load(self, engine: int, index: int, spec: EngineSpec) -> None:
         self._waiting[self._actors[engine].bring_in.remote(index, spec)] = engine, index
@@ -161,6 +179,7 @@ class RayPool:
             raise error.as_instanceof_cause() from error
         except self._ray.exceptions.RayError as error:
             self._forget(engine)
+            self._free(engine)
             return Lost(engine=engine, message=_cause(error))
         match answer:
             case ("started", concurrency, reproducible, seconds, node, pid, loaded):
@@ -212,12 +231,29 @@ class RayPool:
         self._forget(engine)
         if actor is not None:
             self._ray.kill(actor, no_restart=True)
+        self._free(engine)
+
+    def _free(self, engine: int) -> None:
+        """Give back the group of an engine, which ends its workers."""
+        group = self._groups.pop(engine, None)
+        if group is not None:
+            self._ray.util.remove_placement_group(group)
 
     def close(self) -> None:
         for engine in list(self._actors):
             self.stop(engine)
         if self._owns:
             self._ray.shutdown()
+
+
+def _bundles(demand: Mapping[str, float]) -> list[dict[str, float]]:
+    """What an engine takes, in parts that are each on one machine: the GPUs in equal parts, all else with the first, where the engine itself is."""
+    whole = {name: amount for name, amount in demand.items() if name not in ("engine", "bundles")}
+    count = int(demand.get("bundles", 1))
+    if count == 1:
+        return [whole]
+    part = {"GPU": whole["GPU"] / count}
+    return [{**whole, **part}, *(dict(part) for _ in range(count - 1))]
 
 
 def _amounts(resources: Mapping[str, float]) -> str:

@@ -93,7 +93,7 @@ def engine_arguments(
         "pipeline_parallel_size": config.pipeline_parallel_size,
         # chosen here: what vLLM would choose depends on how its process was placed (vllm/config/parallel.py). The model is never in our own
         # process, where its memory would outlive it: a deterministic engine's scheduler is
-        "distributed_executor_backend": "uni" if device == "cuda" and config.num_devices == 1 and not config.deterministic else "mp",
+        "distributed_executor_backend": _executor(config, device),
         "worker_extension_cls": "raybench.engines.vllm_worker.WeightInspector",
     }
     if "use_tqdm_on_load" in known_options():
@@ -105,6 +105,12 @@ def engine_arguments(
         if "gpu_memory_utilization" not in extra:
             defaults["kv_cache_memory_bytes"] = CPU_CACHE_BYTES
     return {**defaults, **extra, **own}
+
+
+def _executor(config: VllmConfig, device: str) -> str:
+    if config.across_nodes:
+        return "ray"  # in the placement group of its actor
+    return "uni" if device == "cuda" and config.num_devices == 1 and not config.deterministic else "mp"
 
 
 def environment(config: VllmConfig, *, device: str, log_config: Path) -> dict[str, str]:

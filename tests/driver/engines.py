@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Sequence
@@ -107,3 +108,22 @@ class Short(FakeEngine):
         return Answers(
             super().run(requests), batch_tokens=512 if is_struck else 1024, is_budget_halved=is_struck, notices=["nothing is shared."]
         )
+
+
+class Spread(FakeEngine):
+    """Has a worker on each GPU of its placement group, as vLLM's Ray executor does; says in the file `marker` where they are."""
+
+    def __init__(self, spec: EngineSpec) -> None:
+        import ray
+        from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+        group = ray.util.get_current_placement_group()
+
+        @ray.remote(num_cpus=0, num_gpus=1)
+        def where() -> tuple[str, str]:
+            return ray.get_runtime_context().get_node_id(), os.environ["CUDA_VISIBLE_DEVICES"]
+
+        places = [PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=i) for i in range(group.bundle_count)]
+        found = ray.get([where.options(scheduling_strategy=place).remote() for place in places])
+        Path(str(spec.options["marker"])).write_text(json.dumps(found))
+        super().__init__(replace(spec, options={}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
@@ -11,9 +12,10 @@ from typing import Any
 
 import pytest
 
+from raybench.core.checkpoint import Checkpoint
 from raybench.core.config import RayConfig, RunConfig
 from raybench.core.errors import ConfigError
-from raybench.core.protocols import Done, Event, Started
+from raybench.core.protocols import Done, EngineSpec, Event, Started
 from raybench.core.ray_auth import has_token
 from raybench.driver import ray_pool
 from raybench.driver.ray_pool import RayPool
@@ -148,3 +150,31 @@ def wait_for_cpus(count: int) -> None:
     while ray.cluster_resources().get("CPU", 0.0) != count:
         assert time.monotonic() < deadline
         threading.Event().wait(0.2)
+
+
+def test_an_engine_larger_than_any_machine_gets_a_group_of_gpus_over_several_and_gives_it_back(cluster: Any, tmp_path: Path) -> None:
+    import ray
+
+    nodes = [cluster.add_node(num_cpus=1, num_gpus=2, object_store_memory=80_000_000) for _ in range(2)]
+    cluster.wait_for_nodes()
+    pool, demand = RayPool(RayConfig()), {"engine": 1.0, "CPU": 1.0, "GPU": 4.0, "bundles": 4.0}
+    spec = EngineSpec(kind="tests.driver.engines:Spread", checkpoint=Checkpoint(uri="m"), options={"marker": str(tmp_path / "where")})
+
+    pool.check(demand)
+    with pytest.raises(ConfigError, match="no node of the cluster can ever give that"):
+        pool.check({**demand, "bundles": 1.0})
+    with pytest.raises(ConfigError, match="needs 8 GPUs, and the whole cluster has 4"):
+        pool.check({**demand, "GPU": 8.0, "bundles": 8.0})
+    pool.start(0, 0, spec, demand)
+    (event,) = pool.wait(60)
+
+    assert isinstance(event, Started), event
+    workers = [tuple(place) for place in json.loads((tmp_path / "where").read_text())]
+    assert len(set(workers)) == 4  # four GPUs ...
+    assert len({node for node, _ in workers}) == 2  # ... of two machines
+    pool.stop(0)
+    deadline = time.monotonic() + 60
+    while ray.available_resources().get("GPU") != 4.0:  # Ray takes a while to count what came back
+        assert time.monotonic() < deadline
+    for node in nodes:
+        cluster.remove_node(node)
