@@ -111,7 +111,7 @@ class ModelConfig(Strict):
     tokenizer: str | None = None
     """Where to take the tokenizer from, if not from the checkpoint."""
     adapter: str | None = Field(None, min_length=1)
-    """Folder of a LoRA adapter on this checkpoint; needs the package peft, and the pytorch engine."""
+    """Folder of a LoRA adapter on this checkpoint; on engine pytorch it needs the package peft."""
     chat_template: str = "none"
     """none: plain prompts; auto: the checkpoint's own template; otherwise a file with a Jinja template."""
     system_prompt: str | None = None

@@ -152,8 +152,8 @@ def _adapter(model: ModelConfig, engine_kind: str) -> str | None:
     """The adapter's folder, for an engine that can put it in."""
     if model.adapter is None:
         return None
-    if engine_kind != "pytorch":
-        raise ConfigError(f"models: {model.checkpoint}: an adapter is for the pytorch engine; engine.kind is '{engine_kind}'.")
+    if engine_kind not in ("pytorch", "vllm"):
+        raise ConfigError(f"models: {model.checkpoint}: an adapter is for the engines pytorch and vllm; engine.kind is '{engine_kind}'.")
     return str(Path(model.adapter).expanduser().resolve())
 
 

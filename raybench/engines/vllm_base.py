@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -67,4 +66,4 @@ class VllmBase(ABC):
     def close(self) -> None:
         """End vLLM's processes."""
         self._feed.close()
-        shutil.rmtree(self._logs, ignore_errors=True)
+        self._logs.close()

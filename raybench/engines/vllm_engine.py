@@ -16,7 +16,7 @@ from raybench.engines.prompting import Prompter
 from raybench.engines.rows import Row
 from raybench.engines.vllm_base import VllmBase
 from raybench.engines.vllm_generate import VllmGenerator
-from raybench.engines.vllm_score import score
+from raybench.engines.vllm_score import score, score_stepwise
 from raybench.engines.vllm_start import place_of
 from raybench.engines.vllm_swap import Swapper
 
@@ -41,13 +41,14 @@ class VllmEngine(VllmBase):
         return self._swapper.refused
 
     def _answers(self, requests: Sequence[Request]) -> list[Prediction]:
+        way = score if self._checkpoint.adapter is None else score_stepwise
         decoder = Decoder(
             prompter=self._prompter,
             reader=self._reader,
             max_length=self.max_length,
             overlong=self._options.overlong,
             complete=self._complete,
-            score=lambda items: score(items, self._feed.ask),
+            score=lambda items: way(items, self._feed.ask),
         )
         return decoder.answer(requests)
 
@@ -60,7 +61,7 @@ class VllmEngine(VllmBase):
 
     def load(self, checkpoint: Checkpoint) -> bool:
         """Swap other weights into the live engine, where configuration and tokenizer are the same and the swap is proved right."""
-        if self._options.swap == "always-restart":
+        if self._options.swap == "always-restart" or self._checkpoint.adapter is not None or checkpoint.adapter is not None:
             return False
         place = place_of(checkpoint, self._options)
         if place.layout != self._place.layout or place.max_length != self._place.max_length:

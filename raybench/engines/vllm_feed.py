@@ -14,10 +14,10 @@ from typing import Any
 from raybench.core.errors import EngineDead
 from raybench.core.types import ErrorCode
 from raybench.engines.fit import PromptError
+from raybench.engines.vllm_logs import tail_of
 
 _WATCH_S = 0.5
 """Between two looks whether the engine's process is alive; vLLM's own client waits for a dead one for ever."""
-_LOG_LINES = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,15 +46,17 @@ def refused(error: ValueError) -> PromptError:
 class Feed:
     """Owns an LLMEngine: nobody else may touch it. Requests keep their order; those of a second caller follow at once, without a gap."""
 
-    def __init__(self, engine: Any, log: Path) -> None:
+    def __init__(self, engine: Any, log: Path, *, adapter: Any = None) -> None:
         """Begin.
 
         Args:
             engine: vllm.v1.engine.llm_engine.LLMEngine.
             log: Where its processes write; its end is quoted when it dies.
+            adapter: vllm.lora.request.LoRARequest that every question goes through; None: the weights alone.
         """
         self._engine = engine
         self._log = log
+        self._adapter = adapter
         self._changed = threading.Condition()
         self._inbox: deque[_Batch | tuple[Callable[[Any], Any], Future[Any]]] = deque()
         self._live: dict[str, tuple[_Batch, int]] = {}
@@ -154,7 +156,7 @@ class Feed:
             name = str(next(self._names))
             self._live[name] = batch, i
             try:
-                self._engine.add_request(name, {"prompt_token_ids": question.tokens}, question.params)
+                self._engine.add_request(name, {"prompt_token_ids": question.tokens}, question.params, lora_request=self._adapter)
             except ValueError as error:
                 self._finish(name, error)
 
@@ -199,13 +201,3 @@ class Feed:
     def _cause(self, error: Exception) -> str:
         text = "its process ended" if self._is_gone() else " ".join(str(error).split())[:300].rstrip(".")
         return f"vLLM's engine died: {text or type(error).__name__}. The end of its log: {tail_of(self._log)}"
-
-
-def tail_of(log: Path) -> str:
-    """The last lines of an engine's log on one line, errors first where there are any."""
-    try:
-        lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    except OSError:
-        return "(none)"
-    errors = [line for line in lines if "Error" in line and not line.startswith(("File", "INFO"))]
-    return " | ".join([*errors[-2:], *lines[-_LOG_LINES:]])[-2000:] or "(empty)"

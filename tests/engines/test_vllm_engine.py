@@ -18,7 +18,7 @@ from raybench.engines.items import Item
 from raybench.engines.rows import Row
 from raybench.engines.vllm_feed import Question
 from raybench.engines.vllm_generate import VllmGenerator
-from raybench.engines.vllm_score import score
+from raybench.engines.vllm_score import score, score_stepwise
 
 pytestmark = pytest.mark.vllm
 
@@ -102,6 +102,22 @@ def test_more_options_than_one_request_can_name(live_vllm: Any, model: Any, toke
 
     assert len({tokenizer.encode(o)[0] for o in options}) > 90
     assert found.logprobs == pytest.approx([sum(x) for x, _ in expected], abs=1e-3)
+
+
+def test_scores_token_by_token_are_those_of_whole_continuations(live_vllm: Any, tokenizer: Any) -> None:
+    items = [
+        Item(context=tokenizer.encode(context), continuations=[tokenizer.encode(o) for o in options])
+        for context, options in (("once upon a time", ("a", "ab", "abc")), ("x" * 70, ("yes", "yes, but no")), ("alone", ("z",)))
+    ]
+
+    found, expected = score_stepwise(items, live_vllm._feed.ask), score(items, live_vllm._feed.ask)
+
+    for mine, whole in zip(found, expected, strict=True):
+        assert isinstance(mine, list)
+        assert isinstance(whole, list)
+        assert [s.is_greedy for s in mine] == [s.is_greedy for s in whole]
+        for a, b in zip(mine, whole, strict=True):
+            assert a.logprobs == pytest.approx(b.logprobs, abs=1e-3)
 
 
 def test_what_the_model_would_say_is_greedy(live_vllm: Any, model: Any, tokenizer: Any) -> None:

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from raybench.core.errors import EngineDead
-from raybench.engines.vllm_feed import Feed, Question, tail_of
+from raybench.engines.vllm_feed import Feed, Question
+from raybench.engines.vllm_logs import tail_of
 
 
 class Echo:
@@ -27,7 +28,7 @@ class Echo:
         self.engine_core = SimpleNamespace(outputs_queue=queue.Queue(), resources=SimpleNamespace(engine_dead=False), shutdown=lambda: None)
         self.threads: set[int] = set()
 
-    def add_request(self, name: str, prompt: dict[str, list[int]], params: Any) -> None:
+    def add_request(self, name: str, prompt: dict[str, list[int]], params: Any, lora_request: Any) -> None:
         self.threads.add(threading.get_ident())
         if params == "refuse":
             raise ValueError("no such token")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
-import logging.config
 import os
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,8 @@ from raybench.core.config_file import parse
 from raybench.core.engine_config import VLLM_INSTEAD, VllmConfig, engine_config
 from raybench.core.errors import ConfigError
 from raybench.core.resolve import demand_of, engine_for, identity_of, options_of, resources_for
-from raybench.engines.vllm_options import check_options, engine_arguments, environment, known_options, set_in, write_log_config
+from raybench.driver.pool import LocalPool
+from raybench.engines.vllm_options import check_options, engine_arguments, environment, known_options, set_in
 
 HAS_VLLM = importlib.util.find_spec("vllm") is not None
 
@@ -107,6 +106,21 @@ def test_a_cpu_engine_uses_the_whole_machine_unless_told_otherwise(monkeypatch: 
     assert arguments_of(block_size=128, enforce_eager=False)["block_size"] == 128
 
 
+def test_an_engine_on_several_machines_has_a_bundle_for_each_gpu_and_vllm_s_ray_executor() -> None:
+    options = {"tensor_parallel_size": 4, "pipeline_parallel_size": 2, "across_nodes": True}
+
+    assert arguments_of("cuda", **options)["distributed_executor_backend"] == "ray"
+    demand = demand_of(ResourcesConfig(gpus_per_engine=8), config_of(**options))
+    assert demand == {"engine": 1.0, "CPU": 1.0, "GPU": 8.0, "bundles": 8.0}
+    assert "bundles" not in demand_of(ResourcesConfig(gpus_per_engine=8), config_of(**{**options, "across_nodes": False}))
+    with pytest.raises(ConfigError, match="it has none"):
+        demand_of(ResourcesConfig(gpus_per_engine=0), config_of(**options))
+    with pytest.raises(ConfigError, match="one GPU is on one machine"):
+        config_of(across_nodes=True)
+    with pytest.raises(ConfigError, match="Set pool: ray"):
+        LocalPool().check(demand)
+
+
 def test_a_gpu_engine_keeps_vllm_s_defaults_and_gets_its_executor_named() -> None:
     one, four = arguments_of("cuda"), arguments_of("cuda", tensor_parallel_size=4)
 
@@ -156,14 +170,3 @@ def test_variables_are_set_for_a_while_only(monkeypatch: pytest.MonkeyPatch) -> 
 
     assert os.environ["RAYBENCH_TEST_A"] == "before"
     assert "RAYBENCH_TEST_B" not in os.environ
-
-
-def test_the_log_configuration_is_one_that_python_takes(tmp_path: Path) -> None:
-    logging.config.dictConfig(json.loads(write_log_config(tmp_path).read_text()))
-    logger = logging.getLogger("vllm.worker")
-    logger.error("it broke")
-    for handler in logging.getLogger("vllm").handlers:
-        handler.close()
-    logging.getLogger("vllm").handlers.clear()
-
-    assert "it broke" in (tmp_path / "engine.log").read_text()
