@@ -16,7 +16,7 @@ from random import Random
 from typing import Any
 
 from raybench.core.config import RunConfig
-from raybench.core.errors import ConfigError, IncompleteError
+from raybench.core.errors import CheckpointError, ConfigError, IncompleteError
 from raybench.core.fingerprint import seed_for
 from raybench.core.mistakes import suggest
 from raybench.core.protocols import Engine, EngineSpec, Scored
@@ -69,7 +69,7 @@ def recheck(
 
     Raises:
         ConfigError: when the run has no such task or model, or nothing that can be compared.
-        CheckpointError: when a checkpoint is gone.
+        CheckpointError: when a checkpoint is gone or broken by now.
         IncompleteError: when answers are missing.
     """
     store = RunDir.open(path)
@@ -79,11 +79,19 @@ def recheck(
     with store.lock(started=time.time()):
         catalog = open_catalog(config)
         models = {m.name: m for m in open_models(config)}
+        failed = store.state().get("failed_models", {})
         found: list[Recheck] = []
         for name, mine in groupby(pairs, key=lambda pair: pair.model_name):
+            if name in failed:
+                tell(f"{name}: left out, it has no answers: {failed[name]}")
+                continue
+            if (broken := models[name].failed) is not None:
+                raise CheckpointError(broken)
             found += _recheck_model(store, catalog, models[name], list(mine), num_samples, seed, tell)
         if not found:
-            raise ConfigError(f"{path}: nothing to compare: its answers are drawn, or errors. Answers at temperature 0 can be compared.")
+            raise ConfigError(
+                f"{path}: nothing to compare: its answers are drawn, or errors, or there are none. Answers at temperature 0 can be compared."
+            )
         kept = {r.key: r for r in (*store.rechecks(), *found)}
         store.write_rechecks(list(kept.values()))
     return found

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from raybench.core.config_file import parse
-from raybench.core.errors import ConfigError, IncompleteError
+from raybench.core.errors import CheckpointError, ConfigError, IncompleteError
 from raybench.core.types import Likelihoods
 from raybench.driver.inspect_rows import inspect_samples
 from raybench.driver.recheck import recheck
@@ -130,6 +130,34 @@ def test_a_checkpoint_that_has_changed_is_not_compared(tiny_llama: Path, other_l
 
     with pytest.raises(ConfigError, match="its files have changed"):
         recheck(path)
+
+
+def test_a_model_without_answers_is_left_out_and_one_whose_files_are_gone_is_named(tiny_llama: Path, tmp_path: Path) -> None:
+    import shutil
+
+    for name in ("one", "two"):
+        shutil.copytree(tiny_llama, tmp_path / name)
+    config = {
+        "name": "two",
+        "models": [{"checkpoint": str(tmp_path / name), "chat_template": "none"} for name in ("one", "two")],
+        "tasks": [{"name": CHOICE, "limit": 4, "shots": 0}],
+        "engine": {"kind": "pytorch", "device": "cpu", "threads": 1},
+        "pool": "local",
+        "bootstrap": 0,
+        "output": str(tmp_path / "run"),
+    }
+    run(parse(config))
+    store = RunDir.open(tmp_path / "run")
+    told: list[str] = []
+    store.write_state({**store.state(), "failed_models": {"one": "it broke"}})  # as if it had failed
+
+    (found,) = recheck(tmp_path / "run", num_samples=2, tell=told.append)
+
+    assert found.model == "two"
+    assert "one: left out, it has no answers: it broke" in told
+    (tmp_path / "two" / "model.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="two"):
+        recheck(tmp_path / "run", num_samples=2)
 
 
 def _run(checkpoint: Path, output: Path, engine: dict[str, Any], sampling: dict[str, Any] | None = None) -> Path:
