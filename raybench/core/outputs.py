@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from raybench.core.record import record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Classification:
     """Answer to `classify`."""
 
@@ -15,7 +15,7 @@ class Classification:
     """Name of the label with the highest logit, the first of equal ones; None for a regression."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Tags:
     """Answer to `tag`."""
 
@@ -23,7 +23,7 @@ class Tags:
     """One a word, in the task's names."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Spans:
     """Answer to `span`: the n best places in the passage, best first."""
 
@@ -44,7 +44,7 @@ class Spans:
         return self.texts[0] if self.texts else ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Embedding:
     """Answer to `embed`."""
 

@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import pyarrow as pa
 
 from raybench.core.checkpoint import Checkpoint
+from raybench.core.record import record
 from raybench.core.types import Asking, Kind, Prediction, Request, Sample
 
 
@@ -84,7 +85,7 @@ class EngineSpec:
     """The resolved engine block of the configuration, without `kind`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Scored:
     """What a metric sees of one sample: its rows in (request, repeat) order, with the answer each filter extracted."""
 

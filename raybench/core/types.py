@@ -12,6 +12,7 @@ from typing import Any
 
 from raybench.core.outputs import Classification, Embedding, Spans, Tags
 from raybench.core.recheck import Recheck
+from raybench.core.record import record
 
 
 class Kind(StrEnum):
@@ -63,7 +64,7 @@ class ErrorCode(StrEnum):
     """The engine refused the request for another reason, given in the message."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Sample:
     """One item of a data set."""
 
@@ -81,7 +82,7 @@ class Sample:
     """What the sample has in common with others (a passage, a document): the unit of clustered standard errors."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Prompt:
     """What a form makes of one sample: the question, and the answer that a few-shot example shows."""
 
@@ -120,7 +121,7 @@ class Message:
     """The text of the turn."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Shot:
     """A few-shot example: a question and its answer."""
 
@@ -160,7 +161,7 @@ class Sampling:
     """No n tokens in a row come twice in an answer; 0: they may."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Request:
     """One question to an engine. It has no target: an engine never sees the answer."""
 
@@ -243,7 +244,7 @@ class Asking:
     """Of the run; requests derive theirs from it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Generation:
     """Answer to `generate`."""
 
@@ -259,7 +260,7 @@ class Generation:
     """Of every generated token (of all turns, in order), end token, reasoning and cut text included; under the model, before the sampling changed it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Likelihoods:
     """Answer to `loglikelihood`: one entry a continuation, in order."""
 
@@ -273,7 +274,7 @@ class Likelihoods:
     """Of each token of each continuation, where they are kept."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class TextLikelihood:
     """Answer to `rolling`."""
 
@@ -289,7 +290,7 @@ Output = Generation | Likelihoods | TextLikelihood | Classification | Tags | Spa
 """`fill` is answered by Likelihoods: one entry a candidate, or one for the whole text (its pseudo-log-likelihood)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Prediction:
     """The answer to one request, or the error that stands in its place."""
 

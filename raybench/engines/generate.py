@@ -7,6 +7,7 @@ by its own stop strings, and its draws are its own.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 from raybench.engines.answer import AnswerReader
@@ -20,7 +21,7 @@ class Generator:
     """Generates with a causal language model of transformers."""
 
     def __init__(self, model: Any, reader: AnswerReader, *, eos: frozenset[int], batch_tokens: int) -> None:
-        """Take a model on its device, in evaluation mode, and find out whether it can share prefixes.
+        """Take a model on its device, in evaluation mode.
 
         Args:
             model: The decoder.
@@ -30,14 +31,20 @@ class Generator:
         """
         self.batch_tokens = batch_tokens
         """Lowered by the engine for a shard when memory runs out."""
-        found = obstacle(model)
-        self.shares = found is None
-        """Whether common prefixes are computed once."""
-        self.notice = None if found is None else f"prompts are generated without shared prefixes: {found}."
-        """What the user should hear; None: nothing."""
+        self.notice: str | None = None
+        """What the user should hear, once `shares` has found it out; None: nothing."""
+        self._model = model
         self._stepper = Stepper(reader, eos)
         self._shared = SharedGenerator(model)
         self._plain = PlainGenerator(model)
+
+    @cached_property
+    def shares(self) -> bool:
+        """Whether common prefixes are computed once; measured at the first use."""
+        found = obstacle(self._model)
+        if found is not None:
+            self.notice = f"prompts are generated without shared prefixes: {found}."
+        return found is None
 
     def run(self, rows: Sequence[Row]) -> None:
         """Complete the rows of a shard with all their turns; what happens depends on the rows alone."""

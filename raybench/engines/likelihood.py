@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ class Scorer:
     """Scores items with a causal language model of transformers. Softmax always in float32."""
 
     def __init__(self, model: Any, *, batch_tokens: int) -> None:
-        """Measure once, on a few made-up tokens, whether `model` computes the same in a tree as in rows; if not, nothing is shared.
+        """Take a model.
 
         Args:
             model: On its device, in evaluation mode.
@@ -41,19 +42,20 @@ class Scorer:
         self._selects = head is not None
         if head is not None:
             head.register_forward_pre_hook(self._select)
-        self.masks: TreeMask | None = None
-        """How the model is told who sees whom; None: nothing is shared."""
         self.notice: str | None = None
-        """Why nothing is shared."""
-        found = tree_mask_of(model)
-        if isinstance(found, str):
-            self.notice = f"contexts are computed anew for every option: {found}"
-            return
-        self.masks = found
-        different = self._difference()
-        if different is not None:
-            self.masks = None
-            self.notice = f"contexts are computed anew for every option: {different}"
+        """Why nothing is shared, once `masks` has found that out."""
+
+    @cached_property
+    def masks(self) -> TreeMask | None:
+        """How the model is told who sees whom; None: nothing is shared.
+
+        Measured at the first use, on a few made-up tokens: whether the model computes the same in a tree as in rows.
+        """
+        masks = tree_mask_of(self._model)
+        obstacle = masks if isinstance(masks, str) else self._difference(masks)
+        if obstacle is not None:
+            self.notice = f"contexts are computed anew for every option: {obstacle}"
+        return None if obstacle is not None or isinstance(masks, str) else masks
 
     @property
     def num_vocabulary(self) -> int:
@@ -174,7 +176,7 @@ class Scorer:
         states = args[0].flatten(0, -2)
         return states[self._at.to(states.device)][None], *args[1:]
 
-    def _difference(self) -> str | None:
+    def _difference(self, masks: TreeMask) -> str | None:
         """What is different between a tree, in pieces, and rows; None where nothing is."""
         size = self.num_vocabulary
         tokens = [i * 7919 % size for i in range(1, 41)]
@@ -182,9 +184,8 @@ class Scorer:
             Item(context=tokens[:12] + tokens[a:b], continuations=[tokens[b : b + 3], tokens[a : a + 2]]) for a, b in ((12, 15), (20, 31))
         ]
         apart = [s.logprob for of_item in self.score_apart(items) for s in of_item]
-        assert self.masks is not None, "asked for only where there is a way to try"
         try:
-            shared = self._score_tree([*items, items[0]], self.masks)
+            shared = self._score_tree([*items, items[0]], masks)
         except (RuntimeError, ValueError, TypeError, AttributeError, IndexError, KeyError, AssertionError) as error:
             if is_out_of_memory(error):
                 raise

@@ -28,7 +28,8 @@ from raybench.store.json_files import to_json
 from raybench.store.prompt_digests import ShotDigests, body_digest
 from raybench.store.prompt_set import FILES, META, SHARD_COLUMNS, PromptSet
 
-_IPC = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", compression_level=1))
+# every model reads them shard by shard in the driver's loop: LZ4 is read nine times as fast as zstd and takes twice the space
+_IPC = pa.ipc.IpcWriteOptions(compression="lz4")
 
 
 class PromptWriter:

@@ -127,7 +127,8 @@ class _File:
         self._path = path
         self._digest = digest
         self._is_checked = False
-        self._reader = pa.ipc.open_file(pa.memory_map(str(path)))
+        # a shard is too small to be worth a thread for each column
+        self._reader = pa.ipc.open_file(pa.memory_map(str(path)), options=pa.ipc.IpcReadOptions(use_threads=False))
         if not self._reader.schema.equals(columns) or self._reader.num_record_batches != num_batches:
             raise ValueError(
                 f"{path.name} has {self._reader.num_record_batches} record batches, expected {num_batches} with the columns of this version"

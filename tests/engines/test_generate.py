@@ -112,6 +112,7 @@ def test_greedy_answers_of_a_family_are_those_of_generate(name: str) -> None:
 
     generator = generator_of(model)
 
+    assert generator.shares
     assert generator.notice is None
     assert [r.new for r in complete(generator, prompts())] == expected_of(model, prompts())
 
@@ -144,6 +145,7 @@ def test_what_runs_together_does_not_change_greedy_answers(llama: Any, batch_tok
 def test_a_prefix_is_read_once_and_repeats_are_read_once(llama: Any) -> None:
     read: list[int] = []
     generator = generator_of(llama)
+    assert generator.shares  # measured before anything is counted
     hook = llama.register_forward_pre_hook(lambda _, args, kwargs: read.append(kwargs["input_ids"].numel()), with_kwargs=True)
     prefix = [5 + i % 90 for i in range(100)]
 

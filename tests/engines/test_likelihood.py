@@ -112,6 +112,7 @@ def test_every_token_of_a_shard_is_computed_once(models: dict[str, Any]) -> None
     description, shots, questions = [3] * 50, [4] * 100, [[n] * 5 for n in range(10, 20)]
     items = [Item(context=[*description, *shots, *q], continuations=[[1, 2, 9], [1, 3]]) for q in questions]
     items += [Item(context=[*description, *q], continuations=[[1, 2]]) for q in questions]
+    assert scorer.masks is not None  # measured before anything is counted
     seen = 0
 
     def count(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
