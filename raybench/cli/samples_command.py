@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 
 import click
 
 from raybench.core.outputs import Classification, Embedding, Spans, Tags
-from raybench.core.types import Generation, Likelihoods, Output, Request, TextLikelihood
+from raybench.core.types import OPTION, Generation, Likelihoods, Output, Request, TextLikelihood
 from raybench.driver.inspect_rows import Inspected, Which, inspect_samples
 from raybench.report.plain import plain
 
@@ -69,7 +69,7 @@ def _as_text(item: Inspected, *, full: bool) -> str:
         if prediction.error_code is not None:
             lines.append(block("error", f"{prediction.error_code}: {prediction.error_message}"))
         else:
-            lines += _answer(prediction.output, request, item.sample.label)
+            lines += _answer(prediction.output, request, _Options.of(item, request))
     if item.sample.targets:
         lines.append(block("target", " | ".join(item.sample.targets)))
     for row in item.scores:
@@ -79,7 +79,30 @@ def _as_text(item: Inspected, *, full: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _answer(output: Output | None, request: Request, label: int | None) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class _Options:
+    """How the options of a request are marked."""
+
+    start: int
+    """Number of the first one among the sample's options."""
+    best: int | None
+    """Number of the most likely one; None where there is nothing to choose from."""
+    right: int | None
+
+    @classmethod
+    def of(cls, item: Inspected, request: Request) -> _Options:
+        """Where the options are questions, each is a request of its own, and they are compared with one another."""
+        if not request.request.startswith(OPTION):
+            mine = next(p.output for r, p in zip(item.requests, item.predictions, strict=True) if r is request)
+            found = list(mine.logprobs) if isinstance(mine, Likelihoods) else []
+            return cls(0, found.index(max(found)) if found else None, item.sample.label)
+        outputs = [p.output for r, p in zip(item.requests, item.predictions, strict=True) if r.request.startswith(OPTION)]
+        found = [o.logprobs[0] for o in outputs if isinstance(o, Likelihoods)]
+        best = found.index(max(found)) if len(found) == len(outputs) else None
+        return cls(int(request.request.removeprefix(OPTION)), best, item.sample.label)
+
+
+def _answer(output: Output | None, request: Request, marked: _Options) -> list[str]:
     options = request.continuations
     match output:
         case Generation():
@@ -95,8 +118,8 @@ def _answer(output: Output | None, request: Request, label: int | None) -> list[
         case Likelihoods() if not options:
             return [block("logprob", f"{output.logprobs[0]:.4f} over {output.num_tokens[0]} tokens")]
         case Likelihoods():
-            best = max(range(len(options)), key=output.logprobs.__getitem__)
-            marks = [("*" if i == best else " ") + ("=" if i == label else " ") for i in range(len(options))]
+            numbers = range(marked.start, marked.start + len(options))
+            marks = [("*" if i == marked.best else " ") + ("=" if i == marked.right else " ") for i in numbers]
             rows = [f"{m} {lp:10.4f}  {option}" for m, lp, option in zip(marks, output.logprobs, options, strict=True)]
             return [block("options", "\n".join([*rows, "(* most likely, = right)"]))]
         case Classification():

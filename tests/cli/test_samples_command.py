@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from raybench.tasks import winogrande
 from tests import own
 
 Call = Callable[..., Any]
@@ -27,6 +28,28 @@ def test_a_choice_shows_question_options_and_score(done: Path, call: Call) -> No
     marked = [line for line in said.out.splitlines() if line.lstrip().startswith("options")]
     assert marked[0].split()[1] == "*"  # the fake engine takes the first option
     assert " = " in next(line for line in said.out.splitlines() if "Stingy" in line)
+
+
+def test_options_that_are_questions_are_compared_with_one_another(call: Call, tmp_path: Path) -> None:
+    rows_file = tmp_path / "rows.jsonl"
+    row = {"sentence": "The cup did not fit into the box because the _ was too big.", "option1": "cup", "option2": "box", "answer": "2"}
+    rows_file.write_text(json.dumps(row) + "\n")
+    config = tmp_path / "run.yaml"
+    config.write_text(
+        "name: one\nmodels: [{checkpoint: a}]\ntasks: [winogrande]\nengine: {kind: fake, answer: digest}\n"
+        f"data: {{{winogrande.TASK.source.path}: {{path: {tmp_path}, splits: {{validation: rows.jsonl}}}}}}\n"
+    )
+    assert call("run", config, "--output", tmp_path / "run").code == 0
+
+    shown = call("samples", tmp_path / "run", "--task", "winogrande").out
+    asked = rows(call("samples", tmp_path / "run", "--task", "winogrande", "--json"))[0]
+
+    logprobs = [p["output"]["logprobs"][0] for p in asked["predictions"]]
+    options = [line for line in shown.splitlines() if line.endswith(".") and " too big" in line and "-" in line]
+    marks = [line.partition("-")[0].split()[-1].strip() for line in options]
+    assert len(options) == 2
+    assert ["*" in m for m in marks] == [x == max(logprobs) for x in logprobs]
+    assert ["=" in m for m in marks] == [False, True]
 
 
 def test_a_generation_shows_answer_target_and_what_was_extracted(done: Path, call: Call) -> None:
