@@ -36,7 +36,11 @@ TASK = Task(
     version="1",
     source=Source(path="package://raybench.tasks/data/quickstart_choice.jsonl", split="choice"),
     to_sample=lambda row, default_id: replace(
-        quickstart.choice_sample(row, default_id), choices=(), label=None, targets=("yes",), cluster=None
+        quickstart.choice_sample(row, default_id),
+        choices=(),
+        label=None,
+        targets=("yes",) * len(row["question"].split()),  # one a word, as the tags of a sample are
+        cluster=None,
     ),
     forms={
         Kind.CLASSIFY: Form(

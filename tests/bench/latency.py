@@ -9,7 +9,7 @@ from pathlib import Path
 from raybench.driver.run import run
 from tests.bench.workload import config, write_rows
 
-ENGINES, SHARDS, SHARD_S = 32, 960, 1.0
+ENGINES, SHARDS, SHARD_S = 32, 1920, 1.0
 
 
 def main() -> None:

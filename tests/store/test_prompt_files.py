@@ -136,7 +136,9 @@ def test_damaged_prompts_are_never_asked(tmp_path: Path, name: str, kind: str) -
     path = tmp_path / "arc"
     write(path, [[(f"s{i}", f"prompt {i} " * 9, [0]) for i in range(40)]])
     raw = bytearray((path / name).read_bytes())
-    raw[len(raw) // 2 if name == "meta.json" else raw.index(bytes.fromhex("28b52ffd")) + 9] ^= 1  # zstd frames begin so (RFC 8878)
+    raw[len(raw) // 2 if name == "meta.json" else raw.index(bytes.fromhex("04224d18")) + 9] ^= (
+        1  # LZ4 frames begin so (LZ4 Frame Format 1.6)
+    )
     damaged = {"missing": None, "empty": b"", "half": raw[: len(raw) // 2], "flipped": raw}[kind]
     (path / name).unlink()
     if damaged is not None:

@@ -63,7 +63,7 @@ def first_page(path: Path) -> int:
         ("predictions/a/m.parquet", lambda path: path.write_bytes(path.read_bytes()[:-1])),
         (f"predictions/b/m/{1:032x}.parquet", lambda path: flip(path, first_page(path))),
         (f"predictions/b/m/{1:032x}.parquet", lambda path: path.write_bytes(b"")),
-        ("prompts/p/requests.arrow", lambda path: flip(path, path.read_bytes().index(bytes.fromhex("28b52ffd")) + 12)),
+        ("prompts/p/requests.arrow", lambda path: flip(path, path.read_bytes().index(bytes.fromhex("04224d18")) + 12)),
         ("prompts/p/meta.json", lambda path: path.unlink()),
         ("telemetry/000001.parquet", lambda path: path.write_bytes(b"")),
         ("events/000001.jsonl", lambda path: path.write_bytes(path.read_bytes()[:-4])),
