@@ -138,7 +138,7 @@ class TableMetric(Protocol):
 
     name: str
     stats: tuple[str, ...]
-    """Names of the numbers of a row."""
+    """Names of the numbers of a row; `...` at the end: as many more as there are classes, the same number for all samples."""
     is_mean: bool
     """False."""
     higher_is_better: bool

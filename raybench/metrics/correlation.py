@@ -13,6 +13,7 @@ import numpy as np
 
 from raybench.core.protocols import Scored
 from raybench.metrics.decision import numbers
+from raybench.metrics.ranks import Order
 
 
 @dataclass(slots=True, kw_only=True)
@@ -78,29 +79,6 @@ class Spearman:
         d_shared = x * y + order_x.above(weights * y) + order_y.above(weights * x)
         d_x, d_y = (z * z + 2 * order.above(weights * z) for z, order in ((x, order_x), (y, order_y)))
         return d_shared / np.sqrt(var_x * var_y) - shared / np.sqrt(var_x * var_y) / 2 * (d_x / var_x + d_y / var_y)
-
-
-class Order:
-    """The order of some numbers, sorted once for any weights of them."""
-
-    def __init__(self, column: Any) -> None:
-        """Sort a column [D]."""
-        self._order = np.argsort(column, kind="stable")
-        in_order = column[self._order]
-        is_new = np.ones(len(column), np.bool_)
-        is_new[1:] = in_order[1:] != in_order[:-1]
-        self._starts = np.flatnonzero(is_new)
-        self._group = np.empty(len(column), np.intp)  # of each row, among the distinct numbers
-        self._group[self._order] = np.cumsum(is_new) - 1
-
-    def below(self, weights: Any) -> Any:
-        """For each row, the weight of the rows with smaller numbers and half the weight of those with the same [..., D]."""
-        equal = np.add.reduceat(weights[..., self._order], self._starts, axis=-1)
-        return (np.cumsum(equal, axis=-1) - equal / 2)[..., self._group]
-
-    def above(self, weights: Any) -> Any:
-        """The same of larger numbers."""
-        return weights.sum(-1, keepdims=True) - self.below(weights)
 
 
 def _centred(column: Any, weights: Any) -> Any:

@@ -25,6 +25,15 @@ class Decision:
         """Index of the class with the highest score, the first of equal ones."""
         return self.scores.index(max(self.scores))
 
+    @property
+    def probabilities(self) -> tuple[float, ...]:
+        """Softmax of the scores: the probability of each class, where the classes are all there is."""
+        highest = max(self.scores)
+        if highest == -math.inf:  # no option is possible: none is likelier than another
+            return (1 / len(self.scores),) * len(self.scores)
+        weights = [math.exp(score - highest) for score in self.scores]
+        return tuple(weight / math.fsum(weights) for weight in weights)
+
 
 def scores_of(scored: Scored) -> tuple[float, ...]:
     """The logits of a head, or the summed log-probabilities of the options."""

@@ -10,7 +10,7 @@ from raybench.core.errors import ConfigError
 from raybench.core.mistakes import suggest
 from raybench.core.protocols import AnyMetric, Metric, TableMetric
 from raybench.core.types import Kind
-from raybench.metrics import chinese, choice, confusion, correlation, likelihood, squad2, text
+from raybench.metrics import auroc, calibration, chinese, choice, confusion, correlation, likelihood, squad2, text
 from raybench.metrics.entities import MEASURES, seqeval
 from raybench.metrics.passk import pass_at
 
@@ -58,6 +58,10 @@ _BUILT_IN: dict[str, _Entry] = dict(
             for metric, average in zip(family, confusion.AVERAGES, strict=True)
         ],
         _entry(confusion.MATTHEWS, "Matthews correlation of right and answered classes, -1 to 1", *_CLASSES),
+        _entry(calibration.ECE, "distance between confidence and accuracy, over 15 bins of confidence", *_CLASSES),
+        _entry(calibration.BRIER, "squared error of the probabilities of the classes", *_CLASSES),
+        _entry(auroc.AUROC, "chance that a sample of class 1 of two gets more of it than one of class 0", *_CLASSES),
+        _entry(auroc.AUROC_OVR, "the same of each class against all others, mean over classes", *_CLASSES),
         _entry(correlation.PEARSON, "correlation of answered with right numbers", Kind.CLASSIFY, Kind.LOGLIKELIHOOD),
         _entry(correlation.SPEARMAN, "correlation of their ranks", Kind.CLASSIFY, Kind.LOGLIKELIHOOD),
         _entry(likelihood.GREEDY_ACC, "share of samples whose one continuation is what greedy decoding gives", Kind.LOGLIKELIHOOD),

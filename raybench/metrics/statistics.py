@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from raybench.core.errors import InternalError
+from raybench.core.errors import DataError, InternalError
 from raybench.core.protocols import AnyMetric
 
 Floats = npt.NDArray[np.float64]
@@ -99,6 +99,8 @@ class Statistics:
         mine, theirs = ((s.metric.name, s.metric.signature, s.has_clusters) for s in (self, other))
         if mine != theirs:
             raise InternalError(f"statistics of {theirs} cannot be merged into those of {mine} (metric, signature, has_clusters).")
+        if not other.num_samples:
+            return  # an empty table does not know how wide it is
         block = other._sorted().copy()
         if self.has_clusters:
             names = {number: name for name, number in other._clusters.items()}
@@ -152,9 +154,16 @@ class Statistics:
     def _pack(self) -> None:
         if not self._tally:
             return
-        width = len(self.metric.stats) + self.has_clusters
-        lengths = set(map(len, self._tally))
-        if lengths != {width}:
+        lengths = set(map(len, self._tally)) | {block.shape[1] - 1 for block in self._packed}
+        width = max(lengths)
+        if self.metric.stats[-1] == "...":
+            if len(lengths) > 1:
+                found = sorted(length - self.has_clusters - len(self.metric.stats) + 2 for length in lengths)
+                raise DataError(
+                    f"metric {self.metric.name}: samples have {found[0]} to {found[-1]} classes; it compares them class by class, so that all "
+                    "samples need the same ones."
+                )
+        elif lengths != {len(self.metric.stats) + self.has_clusters}:
             found = sorted(length - self.has_clusters for length in lengths)
             raise InternalError(f"metric {self.metric.name}: score gave {found} numbers a sample, stats names {len(self.metric.stats)}.")
         block = np.empty((len(self._tally), width + 1))

@@ -9,6 +9,7 @@ import pytest
 
 from raybench.core.protocols import TableMetric
 from raybench.metrics import bootstrap
+from raybench.metrics.auroc import AUROC
 from raybench.metrics.confusion import F1, MATTHEWS
 from raybench.metrics.correlation import PEARSON, SPEARMAN
 from raybench.metrics.interval import estimate, method
@@ -20,10 +21,12 @@ TRUE = RNG.integers(0, 3, 400)
 ANSWERED = np.where(RNG.random(400) < 0.7, TRUE, RNG.integers(0, 3, 400))
 X = RNG.normal(size=400)
 Y = X + RNG.normal(size=400)
-METRICS = pytest.mark.parametrize("metric", [F1[2], MATTHEWS, PEARSON, SPEARMAN], ids=lambda m: m.name)
+METRICS = pytest.mark.parametrize("metric", [F1[2], MATTHEWS, AUROC, PEARSON, SPEARMAN], ids=lambda m: m.name)
 
 
 def columns(metric: TableMetric) -> tuple[np.ndarray, np.ndarray]:
+    if metric is AUROC:
+        return (X > 0).astype(int), Y.round(1)  # with ties
     return (X, Y) if metric in (PEARSON, SPEARMAN) else (TRUE, ANSWERED)
 
 
@@ -40,6 +43,8 @@ def direct(metric: TableMetric, x: np.ndarray, y: np.ndarray) -> float:
 
     if metric is F1[2]:
         return float(metrics.f1_score(x, y, average="macro"))
+    if metric is AUROC:
+        return float(metrics.roc_auc_score(x, y))
     if metric is MATTHEWS:
         return float(metrics.matthews_corrcoef(x, y))
     return float((stats.pearsonr if metric is PEARSON else stats.spearmanr)(x, y).statistic)
