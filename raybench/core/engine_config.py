@@ -99,6 +99,8 @@ class PytorchConfig(EngineConfig):
     """For `span`: longest answer."""
     n_best: int = Field(20, ge=1)
     """For `span`: places that are kept."""
+    mask_share: float | None = Field(None, gt=0, le=1)
+    """For `fill` over whole texts: share of the tokens that are masked at once, the same ones in every run (`mlm_loss`); None: each in turn."""
     pooling: Literal["mean", "cls", "last"] = "mean"
     """For `embed`: over all tokens, the first, or the last one."""
     normalize: bool = True

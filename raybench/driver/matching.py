@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from raybench.core.checkpoint import Checkpoint
@@ -71,6 +72,24 @@ def _check_sampling(engine: EngineConfig, checkpoint: Checkpoint, sampling: Samp
         raise ConfigError(
             f"{where}: sampling.num_return_sequences {sampling.num_return_sequences} is more than num_beams {sampling.num_beams}. Lower it."
         )
+
+
+def check_masks(engine: EngineConfig, kind: Kind, metrics: Sequence[str], *, where: str) -> None:
+    """Refuse metrics of a `fill` form that its way of masking makes into something else.
+
+    Raises:
+        ConfigError: when mlm_loss lacks its masks, or another metric would get them.
+    """
+    if kind is not Kind.FILL:
+        return
+    share = getattr(engine, "mask_share", None)
+    for metric in metrics:
+        if metric == "mlm_loss" and share is None:
+            raise ConfigError(
+                f"{where}: mlm_loss masks many tokens at once. Set engine.mask_share (0.15 as in BERT), with engine.kind pytorch."
+            )
+        if metric in ("acc", "pseudo_perplexity") and share is not None:
+            raise ConfigError(f"{where}: {metric} masks one token at a time, engine.mask_share is {share:g}. Leave it out for this task.")
 
 
 def check_head(engine_kind: str, checkpoint: Checkpoint, kind: Kind, labels: tuple[str, ...], *, where: str) -> None:

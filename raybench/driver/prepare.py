@@ -18,7 +18,7 @@ from raybench.core.protocols import TableMetric
 from raybench.core.resolve import sampling_for
 from raybench.core.types import Asking, Kind
 from raybench.driver.catalog import Catalog, Entry, open_catalog
-from raybench.driver.matching import check_fit, check_head, served_by
+from raybench.driver.matching import check_fit, check_head, check_masks, served_by
 from raybench.driver.models import architectures, carries_template, open_models
 from raybench.driver.plan import Plan, PlannedModel, PlannedPair, PromptShards, plan
 from raybench.engines.registry import check_options
@@ -102,6 +102,7 @@ def _pair(config: RunConfig, index: int, model: PlannedModel, entry: Entry, sets
     repeats = entry.config.repeats or entry.task.repeats
     sampling = sampling_for(form.sampling, config.sampling, model.config.sampling, entry.config.sampling)
     check_fit(engine, model.checkpoint, kind, sampling, where=f"{model.name}, task '{entry.label}'")
+    check_masks(engine, kind, form.metrics, where=f"{model.name}, task '{entry.label}'")
     check_head(engine.kind, model.checkpoint, kind, form.labels, where=f"{model.name}, task '{entry.label}'")
     if repeats > 1 and sampling is not None and sampling.temperature == 0:
         raise ConfigError(f"task '{entry.label}': {repeats} repeats of a greedy answer are all the same; set sampling.temperature.")

@@ -1,7 +1,10 @@
-"""What a masked language model expects at a place, and how likely it finds a whole text, one masked token at a time.
+"""What a masked language model expects at a place, and how likely it finds a whole text: one masked token at a time, or many masked at once.
 
 A candidate of several tokens, and a text, get a pseudo-log-likelihood: each of their tokens is masked in turn while the others stand, and
 the log-probabilities are added (Salazar et al. 2020, Masked Language Model Scoring). For one token that is its log-probability.
+
+With a share to mask, a text gets the log-probabilities of that share of its tokens, all masked at once: the loss that such models are trained with
+(Devlin et al. 2019, section 3.1, but always with the mask token). Which ones follows from the sample id and the places alone.
 """
 
 from __future__ import annotations
@@ -9,7 +12,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
+from raybench.core.fingerprint import seed_for
 from raybench.core.types import MASK, ErrorCode, Likelihoods, Prediction, Request
 from raybench.engines.fit import PromptError
 from raybench.engines.net import TokenRow
@@ -29,24 +34,29 @@ class _Question:
 _Candidates = list[list[_Question]]
 
 
-def fill(encoder: Encoder, requests: Sequence[Request]) -> list[Prediction]:
-    """Answer `fill` requests; the net gives logits over the vocabulary. Equal rows are run once."""
+def fill(encoder: Encoder, requests: Sequence[Request], *, mask_share: float | None = None) -> list[Prediction]:
+    """Answer `fill` requests. Equal rows are run once.
+
+    Args:
+        encoder: Its net gives logits over the vocabulary.
+        requests: What is asked.
+        mask_share: Share of a text's tokens that are masked at once; None: each in turn.
+    """
     reader, tokenizer = encoder.reader, encoder.reader.tokenizer
-    found = [_texts(reader, r) if r.continuations == () else _candidates(reader, r) for r in requests]
-    questions = [q for item in found if not isinstance(item, PromptError) for candidate in item for q in candidate]
-    places = {(q.row, q.place): n for n, q in reversed(list(enumerate(questions)))}
-    unique = list(places)
-    tokens: dict[tuple[tuple[int, ...], int], list[int]] = {}
-    for q in questions:
-        tokens.setdefault((q.row, q.place), []).append(q.token)
-    rows = [TokenRow(ids=list(row), types=_types(tokenizer, row)) for row, _ in unique]
+    found = [_texts(reader, r, mask_share) if r.continuations == () else _candidates(reader, r) for r in requests]
+    tokens: dict[tuple[int, ...], dict[int, list[int]]] = {}  # row, place: what is looked for there
+    for item in found:
+        for q in [] if isinstance(item, PromptError) else chain.from_iterable(item):
+            tokens.setdefault(q.row, {}).setdefault(q.place, []).append(q.token)
+    unique = list(tokens)
+    rows = [TokenRow(ids=list(row), types=_types(tokenizer, row)) for row in unique]
     answers: dict[_Question, tuple[float, bool]] = {}
-    for members, logits_BV in encoder.net.at(rows, [place for _, place in unique], len(tokenizer)):
-        best, logprobs_BV = logits_BV.argmax(-1).tolist(), logits_BV.log_softmax(-1)
-        for b, i in enumerate(members):
-            wanted = list(dict.fromkeys(tokens[unique[i]]))
-            for token, logprob in zip(wanted, logprobs_BV[b, wanted].tolist(), strict=True):
-                answers[_Question(row=unique[i][0], place=unique[i][1], token=token)] = logprob, best[b] == token
+    for where, logits_NV in encoder.net.at(rows, [list(places) for places in tokens.values()], len(tokenizer)):
+        best, logprobs_NV = logits_NV.argmax(-1).tolist(), logits_NV.log_softmax(-1)
+        for n, (i, place) in enumerate(where):
+            wanted = list(dict.fromkeys(tokens[unique[i]][place]))
+            for token, logprob in zip(wanted, logprobs_NV[n, wanted].tolist(), strict=True):
+                answers[_Question(row=unique[i], place=place, token=token)] = logprob, best[n] == token
     return [
         failed(r, item) if isinstance(item, PromptError) else _answer(r, item, answers) for r, item in zip(requests, found, strict=True)
     ]
@@ -65,8 +75,8 @@ def _answer(request: Request, candidates: _Candidates, answers: dict[_Question, 
     return scored(request, output, num_prompt_tokens=max(len(q.row) for candidate in candidates for q in candidate))
 
 
-def _texts(reader: Reader, request: Request) -> _Candidates | PromptError:
-    """The whole text as one candidate: each token but the special ones."""
+def _texts(reader: Reader, request: Request, mask_share: float | None) -> _Candidates | PromptError:
+    """The whole text as one candidate: each token but the special ones, or a share of them."""
     text = request.context
     broken = surrogate_error(text)
     if broken is not None:
@@ -75,8 +85,12 @@ def _texts(reader: Reader, request: Request) -> _Candidates | PromptError:
     special = reader.tokenizer.get_special_tokens_mask(ids, already_has_special_tokens=True)
     if len(ids) > reader.max_length:
         return too_long(len(ids), reader.max_length)
-    questions = _masked(reader, ids, [k for k, is_special in enumerate(special) if not is_special])
-    return [questions] if questions else PromptError(ErrorCode.EMPTY, "there is nothing to score: the text has no tokens.")
+    places = [k for k, is_special in enumerate(special) if not is_special]
+    if not places:
+        return PromptError(ErrorCode.EMPTY, "there is nothing to score: the text has no tokens.")
+    return [
+        _masked(reader, ids, places) if mask_share is None else _masked_at_once(reader, ids, drawn(request.sample_id, places, mask_share))
+    ]
 
 
 def _candidates(reader: Reader, request: Request) -> _Candidates | PromptError:
@@ -113,6 +127,22 @@ def _masked(reader: Reader, ids: list[int], places: list[int]) -> list[_Question
     """A row for each place, with the mask there."""
     mask = reader.tokenizer.mask_token_id
     return [_Question(row=(*ids[:k], mask, *ids[k + 1 :]), place=k, token=ids[k]) for k in places]
+
+
+def _masked_at_once(reader: Reader, ids: list[int], places: list[int]) -> list[_Question]:
+    """One row with the mask at all places."""
+    masked = set(places)
+    row = tuple(reader.tokenizer.mask_token_id if k in masked else token for k, token in enumerate(ids))
+    return [_Question(row=row, place=k, token=ids[k]) for k in places]
+
+
+def drawn(sample_id: str, places: Sequence[int], share: float) -> list[int]:
+    """The places that are masked at once, in order: of n places max(1, round(share n)), as BERT's own create_pretraining_data.py counts them.
+
+    Those whose seeds are smallest, so that neither machine, run nor library version decides.
+    """
+    count = max(1, round(share * len(places)))
+    return sorted(sorted(places, key=lambda k: seed_for(0, "", sample_id, k, "mask"))[:count])
 
 
 def _types(tokenizer: object, row: Sequence[int]) -> list[int] | None:

@@ -97,24 +97,24 @@ class Net:
                     found[i] = value
         return found
 
-    def at(self, rows: Sequence[TokenRow], places: Sequence[int], vocabulary: int) -> Iterator[tuple[list[int], Any]]:
-        """Logits [B, V] float32 at one place of each row, batch by batch with the numbers of its rows; the output layer runs only there.
+    def at(self, rows: Sequence[TokenRow], places: Sequence[Sequence[int]], vocabulary: int) -> Iterator[tuple[list[tuple[int, int]], Any]]:
+        """Logits [N, V] float32 at some places, batch by batch with (number of the row, place) of each; the output layer runs only there.
 
         Args:
             rows: Token rows.
-            places: Position in each row.
-            vocabulary: Logits at a place, which bounds the size of a batch where the output layer cannot be run apart.
+            places: Positions in each row.
+            vocabulary: Logits at a place, which bounds the size of a batch.
         """
         import torch
 
         most = max(1, MAX_LOGITS // vocabulary)
+        most_rows = max(1, most // max(map(len, places), default=1))
         with torch.inference_mode():
-            for members, inputs in self._batches(rows, most_tokens=None if self._head is not None else most, most_rows=most):
+            for members, inputs in self._batches(rows, most_tokens=None if self._head is not None else most, most_rows=most_rows):
                 width = inputs["input_ids"].shape[1]
-                keep = torch.tensor(
-                    [b * width + self._start(rows[i], width) + places[i] for b, i in enumerate(members)], device=self._device
-                )
-                yield members, self._at(inputs, keep).float()
+                where = [(b, i, place) for b, i in enumerate(members) for place in places[i]]
+                keep = torch.tensor([b * width + self._start(rows[i], width) + place for b, i, place in where], device=self._device)
+                yield [(i, place) for _, i, place in where], self._at(inputs, keep).float()
 
     def _at(self, inputs: dict[str, Any], keep: Any) -> Any:
         if self._head is None:

@@ -70,7 +70,8 @@ class PytorchEncoderEngine(PytorchEngine):
                 how = SpanOptions(doc_stride=options.doc_stride, max_answer_tokens=options.max_answer_tokens, n_best=options.n_best)
                 return partial(span, self._encoder(_start_and_stop(model), budget), options=how)
             case Kind.FILL:
-                return partial(fill, self._encoder(lambda i: model(**i).logits, budget, head=model.get_output_embeddings()))
+                encoder = self._encoder(lambda i: model(**i).logits, budget, head=model.get_output_embeddings())
+                return partial(fill, encoder, mask_share=options.mask_share)
             case _:
                 # under a head the encoder itself: the head's own attributes stay unused
                 encoder = self._encoder(lambda i: model.base_model(**i).last_hidden_state, budget)

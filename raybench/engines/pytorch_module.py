@@ -90,7 +90,7 @@ class PytorchModuleEngine(PytorchEngine):
         decode = None if own is None else lambda rows: _decoded(encoder.net, rows, own)
         how = {
             Kind.CLASSIFY: lambda mine: classify(encoder, mine),
-            Kind.FILL: lambda mine: fill(encoder, mine),
+            Kind.FILL: lambda mine: fill(encoder, mine, mask_share=self._options.mask_share),
             Kind.TAG: lambda mine: tag(encoder, mine, decode),
             Kind.EMBED: lambda mine: embed(encoder, mine, pooling=self._options.pooling, normalize=self._options.normalize),
         }

@@ -5,6 +5,7 @@ The names are those of lm-evaluation-harness (0.4.13, lm_eval/api/metrics.py), s
     perplexity        exp(-sum logprob / samples)      one continuation a sample (LAMBADA: the last word)
     token_perplexity  exp(-sum logprob / sum tokens)   depends on the tokenizer: not comparable between models
     pseudo_perplexity exp(-sum pseudo logprob / sum tokens)   of a masked model (Salazar et al. 2020, equation 3)
+    mlm_loss, denoising_loss   -sum logprob / sum tokens, in nats: of tokens masked at once, of what an encoder-decoder restores
     word_perplexity   exp(-sum logprob / sum words)    words of the original text, before any detokenising
     byte_perplexity   exp(-sum logprob / sum bytes)    UTF-8 bytes of the original text
     bits_per_byte     -sum logprob / sum bytes / ln 2
@@ -24,6 +25,7 @@ from raybench.core.errors import ConfigError, InternalError
 from raybench.core.protocols import Scored
 from raybench.core.types import Likelihoods, Prediction, Sample, TextLikelihood
 from raybench.metrics.mean import Mean
+from raybench.metrics.ratio import Ratio
 
 _SPACES = re.compile(r"\s+")
 
@@ -69,7 +71,7 @@ def likelihoods(prediction: Prediction) -> Likelihoods:
 def _single(output: Likelihoods, sample: Sample) -> Likelihoods:
     if len(output.logprobs) != 1:
         raise ConfigError(
-            f"sample '{sample.id}': perplexity, token_perplexity and greedy_acc need one continuation a sample, "
+            f"sample '{sample.id}': perplexity, token_perplexity, denoising_loss and greedy_acc need one continuation a sample, "
             f"found {len(output.logprobs)}. Use acc or acc_norm for a choice between several."
         )
     return output
@@ -100,7 +102,7 @@ def _is_greedy(scored: Scored) -> float:
     return sum([row.is_greedy[0] for row in rows]) / len(rows)
 
 
-def _tokens(scored: Scored) -> tuple[float, ...]:
+def _tokens(scored: Scored) -> tuple[float, float]:
     logprob = num_tokens = 0.0
     rows = _questions(scored)
     for row in rows:
@@ -113,6 +115,11 @@ def _tokens(scored: Scored) -> tuple[float, ...]:
             logprob += likelihood.logprobs[0]
             num_tokens += likelihood.num_tokens[0]
     return logprob / len(rows), num_tokens / len(rows)
+
+
+def _nats(scored: Scored) -> tuple[float, float]:
+    logprob, num_tokens = _tokens(scored)
+    return -logprob, num_tokens
 
 
 def _text(scored: Scored) -> tuple[float, str]:
@@ -150,4 +157,6 @@ PSEUDO_PERPLEXITY = Perplexity(name="pseudo_perplexity", stats=("logprob", "toke
 WORD_PERPLEXITY = Perplexity(name="word_perplexity", stats=("logprob", "words"), stats_of=_words, signature="per:word")
 BYTE_PERPLEXITY = Perplexity(name="byte_perplexity", stats=("logprob", "bytes"), stats_of=_bytes, signature="per:byte")
 BITS_PER_BYTE = Perplexity(name="bits_per_byte", stats=("logprob", "bytes"), stats_of=_bytes, in_bits=True, signature="per:byte")
+MLM_LOSS = Ratio(name="mlm_loss", parts_of=_nats, stats=("nats", "tokens"), higher_is_better=False, signature="per:token")
+DENOISING_LOSS = Ratio(name="denoising_loss", parts_of=_nats, stats=("nats", "tokens"), higher_is_better=False, signature="per:token")
 GREEDY_ACC = Mean(name="greedy_acc", score_of=_is_greedy, stats=("greedy",))

@@ -68,6 +68,8 @@ _BUILT_IN: dict[str, _Entry] = dict(
         _entry(likelihood.PERPLEXITY, "exp of minus the mean log-probability of a continuation (LAMBADA)", Kind.LOGLIKELIHOOD),
         _entry(likelihood.TOKEN_PERPLEXITY, "perplexity per token; not comparable between tokenizers", Kind.ROLLING, Kind.LOGLIKELIHOOD),
         _entry(likelihood.PSEUDO_PERPLEXITY, "exp of minus the mean log-probability of a token, each masked in turn", Kind.FILL),
+        _entry(likelihood.MLM_LOSS, "minus the mean log-probability of tokens masked at once (engine.mask_share), in nats", Kind.FILL),
+        _entry(likelihood.DENOISING_LOSS, "minus the mean log-probability of a token of the one continuation, in nats", Kind.LOGLIKELIHOOD),
         _entry(likelihood.WORD_PERPLEXITY, "perplexity per word of the original text", Kind.ROLLING),
         _entry(likelihood.BYTE_PERPLEXITY, "perplexity per UTF-8 byte of the original text", Kind.ROLLING),
         _entry(likelihood.BITS_PER_BYTE, "bits per UTF-8 byte of the original text", Kind.ROLLING),

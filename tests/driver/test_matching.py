@@ -11,7 +11,7 @@ from raybench.core.checkpoint import Checkpoint, Module
 from raybench.core.engine_config import engine_config
 from raybench.core.errors import ConfigError
 from raybench.core.types import Kind, Sampling
-from raybench.driver.matching import check_fit, check_head, served_by
+from raybench.driver.matching import check_fit, check_head, check_masks, served_by
 
 TEXT = (Kind.GENERATE, Kind.LOGLIKELIHOOD, Kind.ROLLING)
 
@@ -65,6 +65,18 @@ def test_options_that_could_only_be_ignored_are_refused(
 def test_beams_are_refused_where_there_are_none(tmp_path: Path, architecture: str, sampling: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         check_fit(engine_config({}), folder(tmp_path, architecture), Kind.GENERATE, Sampling(**sampling), where="here")
+
+
+def test_metrics_of_masked_texts_need_their_way_of_masking() -> None:
+    at_once, in_turn = engine_config({"mask_share": 0.15}), engine_config({})
+
+    check_masks(at_once, Kind.FILL, ("mlm_loss",), where="here")
+    check_masks(in_turn, Kind.FILL, ("acc",), where="here")
+    check_masks(at_once, Kind.CLASSIFY, ("acc",), where="here")
+    with pytest.raises(ConfigError, match=r"here: mlm_loss masks many tokens at once\. Set engine\.mask_share"):
+        check_masks(in_turn, Kind.FILL, ("mlm_loss",), where="here")
+    with pytest.raises(ConfigError, match=r"here: pseudo_perplexity masks one token at a time, engine\.mask_share is 0\.15"):
+        check_masks(at_once, Kind.FILL, ("mlm_loss", "pseudo_perplexity"), where="here")
 
 
 def test_what_fits_passes(tmp_path: Path) -> None:

@@ -40,13 +40,11 @@ def test_rows_get_their_own_outputs_back(pads_left: bool) -> None:
 
     tokens = net.per_token(rows)
     sums = net.per_row(rows, lambda output, mask: (output[..., 0] * mask).sum(1))
-    seconds = {
-        i: row[1].item()
-        for members, found in net.at(rows, [len(r.ids) - 1 for r in rows], 2)
-        for i, row in zip(members, found, strict=True)
-    }
+    ends = [[0, len(r.ids) - 1] for r in rows]
+    seconds = {at: row[1].item() for where, found in net.at(rows, ends, 2) for at, row in zip(where, found, strict=True)}
 
     for i, row in enumerate(rows):
         assert tokens[i].tolist() == [[t, 2 * t] for t in row.ids]
         assert sums[i].item() == sum(row.ids)
-        assert seconds[i] == 2 * row.ids[-1]
+        assert seconds[i, 0] == 2 * row.ids[0]
+        assert seconds[i, len(row.ids) - 1] == 2 * row.ids[-1]

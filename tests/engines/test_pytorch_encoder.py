@@ -15,6 +15,7 @@ from raybench.core.errors import CheckpointError, ConfigError
 from raybench.core.outputs import Classification, Embedding, Spans, Tags
 from raybench.core.protocols import Engine, EngineSpec
 from raybench.core.types import ErrorCode, Kind, Likelihoods, Prediction, Request
+from raybench.engines.fill import drawn
 from raybench.engines.registry import make_engine
 from tests.tiny_models import LABELS, TAGS, label_names, make_checkpoint
 
@@ -295,6 +296,40 @@ def test_a_whole_text_gets_its_pseudo_log_likelihood(make: Make) -> None:
     assert found.logprobs == pytest.approx([expected.sum().item()], abs=1e-4)
     assert found.token_logprobs == (pytest.approx(expected.tolist(), abs=1e-5),)
     assert found.num_tokens == (len(text),)
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "electra"])
+def test_tokens_masked_at_once_give_the_loss_of_transformers(make: Make, family: str) -> None:
+    import torch
+
+    folder = make(family, "AutoModelForMaskedLM")
+    model, tokenizer = loaded(folder, "AutoModelForMaskedLM")
+    texts = {"a": "a text to score, of more than a few tokens", "b": "short", "c": "a text to score, of more than a few tokens"}
+    requests = [Request(sample_id=i, kind=Kind.FILL, prompt=t) for i, t in texts.items()]
+
+    answers = [output(p, Likelihoods) for p in engine_of(folder, mask_share=0.15).run(requests)]
+
+    for (sample_id, text), answer in zip(texts.items(), answers, strict=True):
+        ids = torch.tensor([tokenizer(text)["input_ids"]])
+        places = drawn(sample_id, range(1, ids.shape[1] - 1), 0.15)
+        labels = torch.full_like(ids, -100)
+        labels[0, places] = ids[0, places]
+        loss = model(input_ids=ids.masked_fill(labels != -100, tokenizer.mask_token_id), labels=labels).loss.item()
+        assert answer.num_tokens == (len(places),) == (max(1, round(0.15 * len(text))),)  # a token a byte
+        assert -answer.logprobs[0] / answer.num_tokens[0] == pytest.approx(loss, abs=1e-5)
+    assert answers[0].logprobs != answers[2].logprobs  # another sample of the same text: other masks
+
+
+def test_masks_depend_on_the_sample_alone() -> None:
+    first = drawn("sample-1", range(1, 101), 0.15)
+
+    # the seeds are SHA-256, written down once: a change of them would change every loss
+    assert first == [9, 11, 20, 24, 33, 34, 35, 39, 53, 59, 75, 78, 80, 85, 95]
+    assert len(first) == 15
+    assert drawn("sample-1", [7], 0.15) == [7]
+    assert drawn("sample-1", range(5), 1.0) == [0, 1, 2, 3, 4]
+    counts = [sum(k in drawn(f"s{i}", range(20), 0.25) for i in range(400)) for k in range(20)]
+    assert 60 < min(counts) <= max(counts) < 145  # 100 expected, sd 8.7
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls", "last"])

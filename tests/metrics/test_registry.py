@@ -30,7 +30,7 @@ def scored(name: str, *, is_right: bool) -> Scored:
     output = outputs[sorted(kinds(name) & set(outputs) or {Kind.LOGLIKELIHOOD})[-1]]
     if name in ("ece", "brier"):
         output = Likelihoods(logprobs=(0.0, -math.inf) if is_right else (-math.inf, 0.0), is_greedy=(False, False), num_tokens=(1, 1))
-    if name in ("perplexity", "greedy_acc", "pseudo_perplexity"):
+    if name in ("perplexity", "greedy_acc", "pseudo_perplexity", "mlm_loss", "denoising_loss"):
         output = Likelihoods(logprobs=(-1.0 if is_right else -9.0,), is_greedy=(is_right,), num_tokens=(1,))
     if name == "mc2":  # a share of probability: wrong is when nothing is left for the right options
         output = Likelihoods(logprobs=(-1.0, -math.inf) if is_right else (-math.inf, -1.0), is_greedy=(False, False), num_tokens=(1, 1))
