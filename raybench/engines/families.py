@@ -58,6 +58,8 @@ FAMILIES = (
         auto="AutoModelForNextSentencePrediction",
         kinds=(Kind.CLASSIFY,),
     ),
+    # one value for a pair of context and option; options are read one by one
+    Family(name="encoder", pattern=r"\w+ForMultipleChoice", auto="AutoModelForMultipleChoice", kinds=(Kind.CLASSIFY,)),
     Family(name="encoder", pattern=r"\w+ForTokenClassification", auto="AutoModelForTokenClassification", kinds=(Kind.TAG,)),
     # ELECTRA's discriminator: was this token replaced?
     Family(name="encoder", pattern=r"ElectraForPreTraining", auto="AutoModelForPreTraining", kinds=(Kind.TAG,)),

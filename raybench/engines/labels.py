@@ -12,8 +12,10 @@ from raybench.core.types import Kind
 def head_labels(config: Mapping[str, Any]) -> tuple[str, ...]:
     """The label names of a head in the order of its logits, from the content of config.json.
 
-    transformers leaves the names out where they are LABEL_0 and LABEL_1.
+    transformers leaves the names out where they are LABEL_0 and LABEL_1. A multiple-choice head has one value, whatever names stand there.
     """
+    if any(str(name).endswith("ForMultipleChoice") for name in config.get("architectures") or ()):
+        return ("value",)
     names = config.get("id2label") or {}
     count = config.get("num_labels")
     if names:

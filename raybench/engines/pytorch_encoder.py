@@ -63,7 +63,8 @@ class PytorchEncoderEngine(PytorchEngine):
         options, model = self._options, self._loaded.model
         match kind:
             case Kind.CLASSIFY:
-                return partial(classify, self._encoder(lambda i: model(**i).logits, budget))
+                forward = _one_choice if type(model).__name__.endswith("ForMultipleChoice") else _logits
+                return partial(classify, self._encoder(partial(forward, model), budget))
             case Kind.TAG:
                 return partial(tag, self._encoder(lambda i: _two_sided(model(**i).logits), budget))
             case Kind.SPAN:
@@ -108,7 +109,8 @@ class PytorchEncoderEngine(PytorchEngine):
         self._loaded = loaded
         self._where = f"checkpoint '{checkpoint.uri}'"
         self._label_map = checkpoint.label_map
-        self._labels = head_labels({"id2label": config.id2label, "num_labels": config.num_labels})
+        named = {"id2label": config.id2label, "num_labels": config.num_labels, "architectures": [type(loaded.model).__name__]}
+        self._labels = head_labels(named)
         self._max_length = encoder_length(config, tokenizer, self._options.max_length, known=_positions(loaded.model))
         self._pad_id = _pad_id(loaded, self.kinds)
         # XLNet's summary reads the last position, and was trained with padding in front; all others number positions from the left
@@ -122,6 +124,15 @@ class PytorchEncoderEngine(PytorchEngine):
         # a decoder under a head would keep keys and values that nobody asks for
         takes_cache = "use_cache" in inspect.signature(loaded.model.forward).parameters
         self._extra = {"use_cache": False} if takes_cache else {}
+
+
+def _logits(model: Any, inputs: dict[str, Any]) -> Any:
+    return model(**inputs).logits
+
+
+def _one_choice(model: Any, inputs: dict[str, Any]) -> Any:
+    """[B, 1]: a multiple-choice head takes [B, choices, L], and scores every choice on its own."""
+    return model(**{name: value[:, None] if hasattr(value, "dim") else value for name, value in inputs.items()}).logits
 
 
 def _start_and_stop(model: Any) -> Callable[[dict[str, Any]], Any]:

@@ -14,6 +14,7 @@ from raybench.engines.families import ALL_KINDS, DECODER, family_of
         ("MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES", "AutoModelForSequenceClassification", "bert roberta albert xlnet electra ernie gpt2 llama bart"),
         ("MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES", "AutoModelForTokenClassification", "bert roberta albert xlnet electra ernie gpt2 llama"),
         ("MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES", "AutoModelForQuestionAnswering", "bert roberta albert xlnet electra ernie gpt2 llama bart"),
+        ("MODEL_FOR_MULTIPLE_CHOICE_MAPPING_NAMES", "AutoModelForMultipleChoice", "bert roberta albert xlnet electra ernie"),
         ("MODEL_FOR_MASKED_LM_MAPPING_NAMES", "AutoModelForMaskedLM", "bert roberta albert electra ernie distilbert deberta-v2 modernbert"),
         ("MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES", "AutoModelForSeq2SeqLM", "t5 mt5 bart mbart marian pegasus m2m_100 led"),
         ("MODEL_FOR_CAUSAL_LM_MAPPING_NAMES", "AutoModelForCausalLM", "gpt2 llama qwen3 gpt_neox opt mamba bloom"),

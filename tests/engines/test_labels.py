@@ -75,3 +75,8 @@ def test_only_heads_with_labels_are_checked() -> None:
     check_labels(Kind.SPAN, ("LABEL_0", "LABEL_1"), (), {}, where="here")
     with pytest.raises(ConfigError):
         check_labels(Kind.CLASSIFY, ("LABEL_0", "LABEL_1"), ("a", "b"), {}, where="here")
+
+
+def test_a_multiple_choice_head_has_one_value() -> None:
+    # what BertForMultipleChoice.save_pretrained writes: no names, and two labels by default
+    assert head_labels({"architectures": ["BertForMultipleChoice"]}) == ("value",)

@@ -116,6 +116,26 @@ def test_a_regression_gives_its_value(make: Make) -> None:
     assert output(answer, Classification) == Classification(logits=(pytest.approx(expected, abs=1e-5),), label=None)
 
 
+@pytest.mark.parametrize("family", ENCODERS)
+def test_a_multiple_choice_head_scores_options_one_by_one_as_it_does_together(make: Make, family: str) -> None:
+    import torch
+
+    folder = make(family, "AutoModelForMultipleChoice")
+    model, tokenizer = loaded(folder, "AutoModelForMultipleChoice")
+    options = ("because it had rained", "because the tap was open all night", "no")
+    requests = [
+        Request(sample_id="s", request=f"option-{i}", kind=Kind.CLASSIFY, prompt="The street was wet", pair=option)
+        for i, option in enumerate(options)
+    ]
+
+    answers = engine_of(folder).run(requests)
+
+    # the call that transformers documents: [1, options, L]
+    encoded = tokenizer(["The street was wet"] * 3, list(options), return_tensors="pt", padding=True)
+    expected = model(**{name: torch.unsqueeze(value, 0) for name, value in encoded.items()}).logits[0].tolist()
+    assert [output(answer, Classification).logits[0] for answer in answers] == pytest.approx(expected, abs=1e-5)
+
+
 def test_logits_come_in_the_order_of_the_task_s_labels(make: Make) -> None:
     folder = make("bert", "AutoModelForSequenceClassification", **label_names(LABELS))
     engine = engine_of(folder)
