@@ -15,6 +15,7 @@ from raybench.core.config import RunConfig
 from raybench.core.config_file import load
 from raybench.core.errors import CheckpointError, DataError
 from raybench.driver.catalog import open_catalog
+from raybench.driver.run import run
 from raybench.driver.survey import plan_run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -81,6 +82,18 @@ def test_a_configuration_plans_with_the_fake_engine_where_its_data_is_here(
         pytest.skip(f"its data is elsewhere: {error.message.splitlines()[0][:80]}")
 
     assert survey.plan.num_samples > 0
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs/classify").glob("*.yaml")), ids=name_of)
+def test_a_classification_from_a_file_runs_by_its_configuration_alone(path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(ROOT)
+    config = load(path, ["engine={kind: fake}", "models=[m]", f"output={tmp_path / 'run'}"])
+
+    report = run(config)
+
+    assert report.exit_code == 0
+    assert [r.metric for r in report.results.results] == list(config.tasks[0].metrics or ())
+    assert {r.estimate.num_samples for r in report.results.results} == {8}
 
 
 @pytest.mark.parametrize("path", sorted([*(ROOT / "cluster").rglob("*.y*ml"), *(ROOT / "docker").rglob("*.y*ml")]), ids=name_of)

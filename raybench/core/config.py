@@ -214,18 +214,20 @@ class TaskConfig(Strict):
     """Declares a task here: its rows."""
     fewshot_source: SourceConfig | None = None
     """Where examples come from; None: the rows themselves, never the sample in question."""
-    kind: Literal["generate", "loglikelihood", "rolling", "fill", "tag"] | None = None
+    kind: Literal["generate", "loglikelihood", "rolling", "fill", "tag", "classify"] | None = None
     """Of a declared task."""
     words: str | None = None
     """Of a declared `tag` task: an expression that gives the words, such as '{{ words }}'; then `target` gives the tags, and there is no prompt."""
     labels: tuple[str, ...] | None = None
-    """Of a declared `tag` task: label names, in the order of the data's numbers if its tags are numbers; None: any."""
+    """Of a declared `tag` or `classify` task: label names, in the order of the data's numbers where it has numbers; None: any tags, a regression."""
     prompt: str | None = None
-    """Jinja template of the question; for `rolling`, of the text; for `fill`, of the text with [MASK] at the place of a choice."""
+    """Jinja template of the question; for `rolling` and `classify`, of the text; for `fill`, of the text with [MASK] at the place of a choice."""
+    pair: str | None = None
+    """Template of the second text of `classify`, where a head reads pairs."""
     choices: list[str] | str | None = None
     """Options: a list of templates, or one expression that gives a list, such as '{{ choices }}'."""
     target: str | None = None
-    """Template of the right answer: its text, or the index of the right option."""
+    """Template of the right answer: its text, or the index of the right option; may be left out for `classify`, which then gives no metric."""
     turns: list[str] | str | None = None
     """Of a declared generation: further user turns, each asked after the model's answer to the one before; templates, or one expression that gives a list."""
     prefix: str | None = None
@@ -246,6 +248,7 @@ class TaskConfig(Strict):
             "words",
             "labels",
             "prompt",
+            "pair",
             "choices",
             "target",
             "turns",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,11 +23,24 @@ METRICS: dict[Kind, tuple[str, ...]] = {
     Kind.ROLLING: ("word_perplexity", "byte_perplexity", "bits_per_byte"),
     Kind.FILL: ("acc",),
     Kind.TAG: ("seqeval_f1", "seqeval_precision", "seqeval_recall"),
+    Kind.CLASSIFY: ("acc",),
 }
 """Unless the declaration names others."""
+WITHOUT_CHOICES: dict[Kind, tuple[str, ...]] = {Kind.FILL: ("pseudo_perplexity",), Kind.CLASSIFY: ("pearson", "spearman")}
+"""Where there is nothing to choose between: a text as a whole, a regression."""
 T = TypeVar("T")
+_ONLY_FOR: dict[str, frozenset[Kind]] = {
+    "prompt": frozenset(Kind) - {Kind.TAG},
+    "prefix": frozenset(Kind) - {Kind.TAG, Kind.CLASSIFY},
+    "words": frozenset({Kind.TAG}),
+    "pair": frozenset({Kind.CLASSIFY}),
+    "labels": frozenset({Kind.TAG, Kind.CLASSIFY}),
+}
+"""Keys that some kinds do not have."""
 _Target = Callable[[Fields, tuple[str, ...]], tuple[int | None, tuple[str, ...]]]
-_IDENTITY = {"kind", "words", "labels", "prompt", "choices", "target", "turns", "prefix", "description", "extract", "sample_id", "cluster"}
+_IDENTITY = {
+    "kind", "words", "labels", "prompt", "pair", "choices", "target", "turns", "prefix", "description", "extract", "sample_id", "cluster",
+}  # fmt: skip
 
 
 def task_from_config(config: TaskConfig, folder: Path) -> Task:
@@ -51,27 +65,33 @@ def task_from_config(config: TaskConfig, folder: Path) -> Task:
         raise ConfigError(f"{where}: turns: only for kind generate, found kind {kind}.")
     if kind in (Kind.ROLLING, Kind.FILL) and config.prefix is not None:
         raise ConfigError(f"{where}: prefix: a text whose likelihood is measured has no answer that could begin with one.")
-    foreign = [n for n in ("prompt", "prefix") if kind is Kind.TAG and getattr(config, n) is not None]
-    foreign += [n for n in ("words", "labels") if kind is not Kind.TAG and getattr(config, n) is not None]
+    foreign = [name for name, kinds in _ONLY_FOR.items() if getattr(config, name) is not None and kind not in kinds]
     if foreign:
         raise ConfigError(f"{where}: {foreign[0]}: a '{kind}' task has no such key.")
+    if kind is Kind.CLASSIFY and config.labels is not None and (len(config.labels) < 2 or len(set(config.labels)) < len(config.labels)):
+        raise ConfigError(
+            f"{where}: labels: found {', '.join(config.labels) or 'none'}. Expected two or more different names; none for a regression."
+        )
     declaration = config.model_dump(mode="json", include=_IDENTITY)
     pool = _source(config.fewshot_source, folder) if config.fewshot_source else None
     prompt = _Prompt(
         prompt=text_template(config.prompt or "", f"{where}, template `prompt`"),
         words=None if config.words is None else _texts(config.words, f"{where}, template `words`"),
+        pair=None if config.pair is None else text_template(config.pair, f"{where}, template `pair`"),
         turns=None if config.turns is None else _texts(config.turns, f"{where}, template `turns`"),
         prefix=None if config.prefix is None else text_template(config.prefix, f"{where}, template `prefix`"),
         kind=kind,
         where=where,
     )
     choices = None if config.choices is None else _texts(config.choices, f"{where}, template `choices`")
+    if kind is Kind.CLASSIFY and config.labels:
+        choices = partial(_always, names=config.labels)
     target = None if config.target is None else _target(config.target, where)
-    if target is not None and config.labels:
+    if target is not None and kind is Kind.TAG and config.labels:
         target = _named(target, config.labels, where)
     form = Form(
         to_prompt=prompt,
-        metrics=config.metrics or (("pseudo_perplexity",) if kind is Kind.FILL and choices is None else METRICS[kind]),
+        metrics=config.metrics or (METRICS if choices is not None else METRICS | WITHOUT_CHOICES)[kind],
         description=config.description,
         sampling=Sampling() if kind is Kind.GENERATE else None,
         extract=_extractors(config.extract),
@@ -95,6 +115,11 @@ def _source(config: SourceConfig, folder: Path) -> Source:
     return Source(path=path, config=config.config, split=config.split, revision=config.revision, splits=config.splits)
 
 
+def _always(fields: Fields, *, names: tuple[str, ...]) -> tuple[str, ...]:
+    """The options of every row: the labels of a head."""
+    return names
+
+
 def _extractors(extract: str | dict[str, str] | None) -> Mapping[str, Extractor]:
     if extract is None:
         return {}
@@ -108,6 +133,7 @@ class _Prompt:
 
     prompt: Text
     words: Callable[[Fields], tuple[str, ...]] | None
+    pair: Text | None
     turns: Callable[[Fields], tuple[str, ...]] | None
     prefix: Text | None
     kind: Kind
@@ -117,6 +143,8 @@ class _Prompt:
         if self.words is not None:
             return Prompt(text="", words=_at(sample.id, self.words, sample.fields))
         text = _at(sample.id, self.prompt, sample.fields)
+        if self.kind is Kind.CLASSIFY:
+            return Prompt(text=text, pair=None if self.pair is None else _at(sample.id, self.pair, sample.fields))
         prefix = "" if self.prefix is None else _at(sample.id, self.prefix, sample.fields)
         if self.kind in (Kind.LOGLIKELIHOOD, Kind.FILL):
             answer = None if sample.label is None else sample.choices[sample.label]

@@ -12,6 +12,7 @@ from raybench.core.errors import ConfigError, DataError
 from raybench.core.types import Kind
 from raybench.tasks.declared import task_from_config
 from raybench.tasks.prompts import render
+from raybench.tasks.task import Task
 
 ROWS = [
     {"uid": i, "q": f"question {i}", "opts": [f"o{i}", f"p{i}"], "right": i % 2, "name": f"o{i}", "doc": "d"} for i in range(4)
@@ -204,14 +205,50 @@ def test_tags_that_do_not_fit_are_refused(write_rows, row, message):
         first(task)
 
 
+CLASSIFY = {"name": "mood", "source": {"path": "rows.csv"}, "kind": "classify", "prompt": "{{ text }}"}
+
+
+def classify_task(folder: Path, **keys: object) -> Task:
+    (folder / "rows.csv").write_text("text,other,right,grade\nfine,ok,good,4.5\nsad,no,bad,0.5\n")
+    return task_from_config(TaskConfig.model_validate({**CLASSIFY, **keys}), folder)
+
+
+def test_a_classification_is_declared_by_label_names_and_a_column(tmp_path: Path) -> None:
+    task = classify_task(tmp_path, labels=["bad", "good"], target="{{ right }}", pair="{{ other }}")
+
+    (shard,) = render(task, Kind.CLASSIFY).shards()
+    assert [(r["prompt"], r["pair"], r["continuations"]) for r in shard.requests.to_pylist()] == [("fine", "ok", []), ("sad", "no", [])]
+    assert [s["label"] for s in shard.samples.to_pylist()] == [1, 0]
+    assert (task.forms[Kind.CLASSIFY].labels, task.forms[Kind.CLASSIFY].metrics) == (("bad", "good"), ("acc",))
+
+
+def test_a_declared_regression_has_no_labels_and_a_number_as_target(tmp_path: Path) -> None:
+    task = classify_task(tmp_path, target="{{ grade }}")
+
+    (shard,) = render(task, Kind.CLASSIFY).shards()
+    assert [s["targets"] for s in shard.samples.to_pylist()] == [["4.5"], ["0.5"]]
+    assert (task.forms[Kind.CLASSIFY].labels, task.forms[Kind.CLASSIFY].metrics) == ((), ("pearson", "spearman"))
+
+
+def test_a_classification_without_target_has_no_right_answers(tmp_path: Path) -> None:
+    (shard,) = render(classify_task(tmp_path, labels=["bad", "good"]), Kind.CLASSIFY).shards()
+
+    assert [(s["label"], s["targets"]) for s in shard.samples.to_pylist()] == [(None, []), (None, [])]
+
+
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
         ({"kind": "tag", "words": "{{ w }}", "target": "{{ t }}"}, "prompt: a 'tag' task has no such key"),
         ({"kind": "generate", "words": "{{ w }}", "target": "{{ t }}"}, "words: a 'generate' task has no such key"),
         ({"kind": "generate", "labels": ["a"], "target": "{{ t }}"}, "labels: a 'generate' task has no such key"),
+        ({"kind": "rolling", "pair": "x"}, "pair: a 'rolling' task has no such key"),
+        ({"kind": "classify", "prefix": "x"}, "prefix: a 'classify' task has no such key"),
+        ({"kind": "classify", "choices": ["a", "b"]}, "choices: only for kinds loglikelihood and fill"),
+        ({"kind": "classify", "labels": ["a", "a"]}, "labels: found a, a. Expected two or more different names; none for a regression"),
+        ({"kind": "classify", "labels": []}, "labels: found none. Expected two or more different names"),
     ],
 )
-def test_what_a_tag_task_alone_has_is_refused_elsewhere(folder, keys, message):
+def test_what_a_kind_does_not_have_is_refused(folder, keys, message):
     with pytest.raises(ConfigError, match=message):
         declare(folder, **keys)
