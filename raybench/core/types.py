@@ -91,7 +91,7 @@ class Prompt:
     answer: str | None = None
     """What stands behind the delimiter when the sample is an example; never sent with a question."""
     continuations: tuple[str, ...] = ()
-    """Options of a likelihood request, without the delimiter."""
+    """Options of a likelihood request, without the delimiter; for `classify`, second texts that are read one by one, of which one is right."""
     contexts: tuple[str, ...] = ()
     """Where the options differ in the question and not in what follows it (WinoGrande): one question an option in place of `text`, and one continuation."""
     turns: tuple[str, ...] = ()
@@ -105,7 +105,7 @@ class Prompt:
 
 
 OPTION = "option-"
-"""Begins the names of the requests of a sample whose options are questions: `option-0`, `option-1`, ... (`Prompt.contexts`)."""
+"""Begins the names of the requests of a sample whose options are asked one by one: `option-0`, `option-1`, ... (`Prompt.contexts`, `continuations`)."""
 
 MASK = "[MASK]"
 """Stands in the prompt of `fill` for the place to be filled; engines put their own mask token there."""

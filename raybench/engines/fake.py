@@ -17,6 +17,7 @@ from typing import Literal
 from raybench.core.checkpoint import Checkpoint
 from raybench.core.engine_config import FakeConfig, Fault, engine_config
 from raybench.core.errors import CheckpointError, EngineDead, EngineError
+from raybench.core.outputs import Classification
 from raybench.core.protocols import EngineSpec
 from raybench.core.types import ErrorCode, FinishReason, Generation, Kind, Likelihoods, Prediction, Request, Sampling, TextLikelihood
 
@@ -29,7 +30,7 @@ _ROW_FAULTS = {"nan": ErrorCode.NONFINITE, "row": ErrorCode.REFUSED}
 class FakeEngine:
     """Answers without a model. See `FakeConfig` for its options."""
 
-    kinds: frozenset[Kind] = frozenset({Kind.GENERATE, Kind.LOGLIKELIHOOD, Kind.ROLLING, Kind.FILL})
+    kinds: frozenset[Kind] = frozenset({Kind.GENERATE, Kind.LOGLIKELIHOOD, Kind.ROLLING, Kind.FILL, Kind.CLASSIFY})
     reproducible: Literal["exact", "measured"] = "exact"
 
     def __init__(self, spec: EngineSpec) -> None:
@@ -92,6 +93,8 @@ class FakeEngine:
             return self._generate(request, context, num_truncated)
         if request.kind in (Kind.LOGLIKELIHOOD, Kind.FILL):
             return self._choose(request, context, num_truncated)
+        if request.kind is Kind.CLASSIFY:
+            return self._classify(request, context, num_truncated)
         if request.kind is Kind.ROLLING:
             return self._score_text(request)
         return Prediction.failed(request, ErrorCode.REFUSED, f"the fake engine cannot answer '{request.kind}' requests.")
@@ -160,6 +163,23 @@ class FakeEngine:
                 if request.keep_tokens
                 else None,
             ),
+        )
+
+    def _classify(self, request: Request, context: str, num_truncated: int) -> Prediction:
+        names = request.labels or ("",)
+        text = f"{context}\0{request.pair or ''}"
+        if self._options.answer == "digest":
+            logits = tuple([20.0 * self._number(f"{name}\0{text}") for name in names])
+        else:
+            logits = tuple([-float(i) for i in range(len(names))])
+        return Prediction(
+            sample_id=request.sample_id,
+            request=request.request,
+            repeat=request.repeat,
+            finish_reason=FinishReason.SCORED,
+            num_prompt_tokens=len(text) - 1,
+            num_truncated_tokens=num_truncated,
+            output=Classification(logits=logits, label=request.labels[logits.index(max(logits))] if request.labels else None),
         )
 
     def _score_text(self, request: Request) -> Prediction:

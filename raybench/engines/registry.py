@@ -38,7 +38,7 @@ TABLE: dict[str, Entry] = {
     "fake": Entry(
         factory="raybench.engines.fake:FakeEngine",
         about="answers drawn from a hash of the request; plays failures; for tests and for trying out a configuration",
-        kinds=(*_TEXT, Kind.FILL),
+        kinds=(*_TEXT, Kind.FILL, Kind.CLASSIFY),
     ),
     "pytorch": Entry(
         factory="raybench.engines.pytorch:pytorch_engine",

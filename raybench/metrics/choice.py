@@ -49,6 +49,20 @@ def asked(scored: Scored) -> list[Likelihoods]:
     ]
 
 
+def head_scores(scored: Scored) -> list[tuple[float, ...]]:
+    """A head's scores of the labels, one entry a repeat; of options that were read one by one (`option-0`, ...), of the options.
+
+    The score of an option is the value of a head with one, and the log-odds of the second label of a head with two.
+    """
+    heads = [(p.repeat, p.output.logits) for p in scored.predictions if isinstance(p.output, Classification)]
+    if not scored.predictions[0].request.startswith(OPTION):
+        return [logits for _, logits in heads]
+    by_repeat: dict[int, list[float]] = {}
+    for repeat, logits in heads:
+        by_repeat.setdefault(repeat, []).append(logits[1] - logits[0] if len(logits) == 2 else logits[0])
+    return list(map(tuple, by_repeat.values()))
+
+
 def _summed(output: Likelihoods, sample: Sample) -> Sequence[float]:
     return output.logprobs
 
@@ -82,7 +96,7 @@ def _is_right(scores: Sequence[float], sample: Sample) -> bool:
 def _share_right(scored: Scored, scores_of: Callable[[Likelihoods, Sample], Sequence[float]]) -> float:
     sample, predictions = scored.sample, scored.predictions
     if isinstance(predictions[0].output, Classification):
-        answers = [_is_right(p.output.logits, sample) for p in predictions if isinstance(p.output, Classification)]
+        answers = [_is_right(scores, sample) for scores in head_scores(scored)]
         return sum(answers) / len(answers)
     if len(predictions) == 1:  # nearly always: one request, asked once
         return float(_is_right(scores_of(likelihoods(predictions[0]), sample), sample))

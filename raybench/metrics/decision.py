@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from raybench.core.errors import ConfigError, DataError, InternalError
 from raybench.core.outputs import Classification
 from raybench.core.protocols import Scored
-from raybench.metrics.choice import asked
+from raybench.metrics.choice import asked, head_scores
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,9 +36,9 @@ class Decision:
 
 
 def scores_of(scored: Scored) -> tuple[float, ...]:
-    """The logits of a head, or the summed log-probabilities of the options."""
-    output = scored.predictions[0].output
-    return output.logits if isinstance(output, Classification) else asked(scored)[0].logprobs
+    """The scores of a head, or the summed log-probabilities of the options."""
+    is_head = isinstance(scored.predictions[0].output, Classification)
+    return head_scores(scored)[0] if is_head else asked(scored)[0].logprobs
 
 
 def decide(scored: Scored) -> Decision:

@@ -55,9 +55,24 @@ def _check_head(where: str, kind: Kind, form: Form, sample: Sample, prompt: Prom
     if prompt.words is not None and sample.targets and len(sample.targets) != len(prompt.words):
         raise DataError(f"{where}: {len(sample.targets)} true tags for {len(prompt.words)} words. Expected one a word.")
     labels = form.labels
-    if kind is Kind.CLASSIFY and labels and sample.choices and sample.choices != labels:
+    if kind is Kind.CLASSIFY and prompt.continuations:
+        _check_options(where, form, sample, prompt)
+        return
+    is_renamed = len(sample.choices) == len(labels) and not set(sample.choices) & set(labels)  # options of a prompt, labels of a head
+    if kind is Kind.CLASSIFY and labels and sample.choices and sample.choices != labels and not is_renamed:
         found = f"the sample's choices are {', '.join(sample.choices)}, the form's labels {', '.join(labels)}"
-        raise DataError(f"{where}: {found}. Expected the same names in the same order: a label's number means both.")
+        raise DataError(
+            f"{where}: {found}. Expected the same names in the same order, or as many quite different ones: a label's number means both."
+        )
+
+
+def _check_options(where: str, form: Form, sample: Sample, prompt: Prompt) -> None:
+    """Second texts that a classifier reads one by one: the sample's options, by a head whose answer puts them in an order."""
+    if len(form.labels) not in (0, 2) or prompt.pair is not None or len(prompt.continuations) != len(sample.choices):
+        found = f"{len(prompt.continuations)} second texts for {len(sample.choices)} choices, {len(form.labels)} labels"
+        raise DataError(
+            f"{where}: {found}. Expected a second text for each choice, no `pair`, and no labels (one value) or two, the right one last."
+        )
 
 
 def _check_contexts(where: str, kind: Kind, form: Form, prompt: Prompt) -> None:

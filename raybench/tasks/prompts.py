@@ -99,7 +99,7 @@ class Rendering:
             chosen = [examples.choose(start + i, s.id) for i, s in enumerate(chunk)] if self.num_shots else [[]] * len(chunk)
             try:
                 cost = sum(_cost(p, self.form, sum(shot_chars[row] for row in rows)) for p, rows in zip(prompts, chosen, strict=True))
-                sample_rows, requests = samples_to_batch(chunk), _requests(chunk, prompts, chosen, has_uncond=self._has_uncond)
+                sample_rows, requests = samples_to_batch(chunk), _requests(chunk, prompts, chosen, self.kind, has_uncond=self._has_uncond)
             except (UnicodeEncodeError, ValueError, TypeError) as error:
                 raise _unwritable(self.task, chunk, prompts, error) from error
             hashes.extend(hash(s.id) for s in chunk)
@@ -183,15 +183,21 @@ def _cost(prompt: Prompt, form: Form, num_shot_chars: int) -> int:
     return sum(map(len, texts)) + len(texts) * around + len(prompt.pair or "") + sum(map(len, prompt.words or ()))
 
 
-def _requests(chunk: list[Sample], prompts: list[Prompt], chosen: list[list[int]], *, has_uncond: bool) -> pa.RecordBatch:
-    rows = [
-        row for sample, prompt, shots in zip(chunk, prompts, chosen, strict=True) for row in _rows(sample.id, prompt, shots, has_uncond)
-    ]
+def _requests(chunk: list[Sample], prompts: list[Prompt], chosen: list[list[int]], kind: Kind, *, has_uncond: bool) -> pa.RecordBatch:
+    expand = _pairs if kind is Kind.CLASSIFY else partial(_rows, has_uncond=has_uncond)
+    rows = [row for sample, prompt, shots in zip(chunk, prompts, chosen, strict=True) for row in expand(sample.id, prompt, shots)]
     columns = zip(*rows, strict=True)
     return pa.record_batch([pa.array(c, f.type) for c, f in zip(columns, REQUESTS, strict=True)], schema=REQUESTS)
 
 
-def _rows(sample_id: str, prompt: Prompt, shots: list[int], has_uncond: bool) -> Iterator[tuple[object, ...]]:
+def _pairs(sample_id: str, prompt: Prompt, shots: list[int]) -> Iterator[tuple[object, ...]]:
+    """The requests of a sample for a classifier: its text or pair, or the text paired with each of the options."""
+    options: list[tuple[str, str | None]] = [(f"{OPTION}{i}", option) for i, option in enumerate(prompt.continuations)]
+    for name, pair in options or [("", prompt.pair)]:
+        yield sample_id, name, shots, prompt.text, (), False, (), "", pair, None
+
+
+def _rows(sample_id: str, prompt: Prompt, shots: list[int], *, has_uncond: bool) -> Iterator[tuple[object, ...]]:
     """The requests of one sample in the columns of schema.REQUESTS: the question or one an option, then the continuations on their own."""
     named = [(f"{OPTION}{i}", text) for i, text in enumerate(prompt.contexts)] or [("", prompt.text)]
     for name, text in named:
@@ -207,7 +213,7 @@ def _unwritable(task: Task, chunk: list[Sample], prompts: list[Prompt], error: E
     for sample, prompt in zip(chunk, prompts, strict=True):
         try:
             samples_to_batch([sample])
-            _requests([sample], [prompt], [[]], has_uncond=False)
+            _requests([sample], [prompt], [[]], Kind.GENERATE, has_uncond=False)
         except UnicodeEncodeError as found:
             return DataError(
                 f"task '{task.name}', sample '{sample.id!r}': a text has half a surrogate pair at character {found.start} and is no Unicode."
