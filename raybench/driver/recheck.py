@@ -29,7 +29,7 @@ from raybench.driver.models import open_models
 from raybench.driver.paths import model_path, task_path
 from raybench.driver.plan import Pair, PlannedModel, fingerprints_of, read_pair
 from raybench.driver.prepare import versions_of
-from raybench.driver.score import columns_of, extract, missing_keys
+from raybench.driver.score import columns_of, extract, is_unlabelled, missing_keys
 from raybench.driver.work import check_one_to_one, make_work, to_requests
 from raybench.engines.registry import make_engine
 from raybench.metrics.interval import estimate
@@ -180,7 +180,8 @@ def _again(engine: Engine, asked: Sequence[_Asked]) -> list[list[Prediction]]:
 
 
 def _compared(catalog: Catalog, pair: Pair, asked: Sequence[_Asked], again: Sequence[Sequence[Prediction]], seed: int) -> Recheck:
-    columns = columns_of(catalog, pair), columns_of(catalog, pair)
+    # a group of samples is hardly ever drawn whole
+    columns = [[c for c in columns_of(catalog, pair) if c.groups is None] for _ in range(2)]
     samples: list[RecheckedSample] = []
     drifts: list[float] = []
     for one, second in zip(asked, again, strict=True):
@@ -195,6 +196,8 @@ def _compared(catalog: Catalog, pair: Pair, asked: Sequence[_Asked], again: Sequ
             for column in side:
                 found = extract(rows, column)
                 said += found
+                if is_unlabelled(one.sample, rows[0].output):
+                    continue
                 column.statistics.add([column.metric.score(Scored(sample=one.sample, predictions=rows, extracted=found))], None)
             decided.append(decision(rows, said))
         is_flipped = None if decided[0] is None else decided[0] != decided[1]

@@ -17,16 +17,18 @@ import pyarrow as pa
 from raybench.core.config import RunConfig
 from raybench.core.errors import InternalError
 from raybench.core.fingerprint import digest, seed_for
-from raybench.core.outputs import Spans
+from raybench.core.outputs import Classification, Spans
 from raybench.core.protocols import AnyMetric, Scored
 from raybench.core.results import results_to_json
 from raybench.core.schema import from_batch, keys_of, samples_from_batch
-from raybench.core.types import Estimate, FinishReason, Generation, Kind, Prediction, Result, Results, Sample
+from raybench.core.types import Estimate, FinishReason, Generation, Kind, Output, Prediction, Result, Results, Sample
 from raybench.driver.catalog import Catalog, open_catalog
+from raybench.driver.groups import group_results
 from raybench.driver.paths import model_path, task_path
 from raybench.driver.plan import Pair, fingerprints_of, read_pair
 from raybench.driver.signature import numerics_of, signature
-from raybench.metrics.interval import combine, estimate, method, value_if_errors_wrong
+from raybench.metrics.grouped import GroupMetric, Groups
+from raybench.metrics.interval import estimate, method, value_if_errors_wrong
 from raybench.metrics.registry import get_metric
 from raybench.metrics.statistics import Statistics
 from raybench.store.prompt_set import PromptSet
@@ -38,7 +40,7 @@ SCORES = pa.schema(
     [
         pa.field("sample_id", pa.string(), nullable=False),
         pa.field("metric", pa.string(), nullable=False),
-        pa.field("status", pa.string(), nullable=False),  # ok, error
+        pa.field("status", pa.string(), nullable=False),  # ok, error, unlabelled
         pa.field("stats", pa.list_(pa.float64())),  # null for an error
         pa.field("extracted", pa.list_(pa.string())),  # one a row of the sample
     ]
@@ -47,6 +49,9 @@ SCORES = pa.schema(
 
 WARN_SHARE = 0.01
 """Above this share of cut, unparsed or truncated answers a score comes with a warning."""
+
+
+_ScoreRow = tuple[str, str, str, tuple[float, ...] | None, list[str | None] | None]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -58,6 +63,8 @@ class Column:
     filter: str
     extract: Extractor | None
     statistics: Statistics
+    groups: Groups | None = None
+    """Only of a metric whose units are groups of samples."""
     unparsed: int = 0
 
 
@@ -65,6 +72,7 @@ class Column:
 class _Counts:
     samples: int = 0
     errors: int = 0
+    unlabelled: int = 0
     rows: int = 0
     stopped_by_length: int = 0
     truncated: int = 0
@@ -94,7 +102,7 @@ def score(store: RunDir) -> Results:
                 raise InternalError(f"{store.path}: the prompts '{pair.prompts}' are missing.")
             prompts[pair.prompts] = found
         results += _score_pair(store, config, catalog, pair, prompts[pair.prompts], warnings)
-    results += _groups(catalog, pairs, results)
+    results += group_results(catalog, [p.model_name for p in pairs], results)
     whole = Results(run=config.name, results=tuple(results), warnings=tuple(warnings), failed_models=failed)
     store.write_results(results_to_json(whole))
     return whole
@@ -137,7 +145,13 @@ def _score_pair(store: RunDir, config: RunConfig, catalog: Catalog, pair: Pair, 
         # so that it is computed anew, as the message says
         store.discard(task_path(pair.task), model_path(pair.model_name), error.fingerprint)
         return [_withheld(pair, column, error.message) for column in columns]
+    for column in columns:
+        if column.groups is not None:
+            units, clusters = column.groups.units()
+            column.statistics.add(units, clusters if has_clusters else None)
     _warn(pair, counts, columns, warnings)
+    if counts.unlabelled and counts.unlabelled + counts.errors == counts.samples:
+        return []  # a test split: its answers are for a submission file
     numerics = numerics_of(found[name].mark for name in names)
     return [_result(config, pair, column, counts, prompts, numerics) for column in columns]
 
@@ -155,6 +169,7 @@ def columns_of(catalog: Catalog, pair: Pair) -> list[Column]:
             filter=key,
             extract=extract,
             statistics=Statistics(get_metric(name)),
+            groups=Groups(metric) if isinstance(metric := get_metric(name), GroupMetric) else None,
         )
         for name in pair.metrics
         for key, extract in filters.items()
@@ -192,13 +207,13 @@ def check_shard(batch: pa.RecordBatch, requests: pa.RecordBatch, pair: Pair) -> 
 
 def _score_shard(
     samples: Sequence[Sample], predictions: Sequence[Prediction], columns: Sequence[Column], counts: _Counts, has_clusters: bool
-) -> Iterator[tuple[str, str, str, tuple[float, ...] | None, list[str | None] | None]]:
+) -> Iterator[_ScoreRow]:
     """Score the samples of one shard into the columns; yields the rows of the score table."""
     # requests x repeats of a sample lie together, as the keys have shown; samples may differ in how many they have
     groups = [list(rows) for _, rows in groupby(predictions, key=lambda row: row.sample_id)]
     stats: list[list[tuple[float, ...]]] = [[] for _ in columns]
     clusters: list[str | None] = []
-    table: list[tuple[str, str, str, tuple[float, ...] | None, list[str | None] | None]] = []
+    table: list[_ScoreRow] = []
     for sample, rows in zip(samples, groups, strict=True):
         counts.samples += 1
         counts.rows += len(rows)
@@ -211,17 +226,39 @@ def _score_shard(
                 counts.codes[row.error_code.value] = counts.codes.get(row.error_code.value, 0) + 1
         if failed:
             counts.errors += 1
-            table += [(sample.id, column.name, "error", None, None) for column in columns]
+            table += _left_out(sample, columns, "error")
+            continue
+        if is_unlabelled(sample, rows[0].output):
+            counts.unlabelled += 1
+            table += _left_out(sample, columns, "unlabelled")
             continue
         clusters.append(sample.cluster)
         for index, column in enumerate(columns):
             extracted = extract(rows, column)
             values = column.metric.score(Scored(sample=sample, predictions=rows, extracted=extracted))
-            stats[index].append(values)
+            if column.groups is None:
+                stats[index].append(values)
+            else:
+                column.groups.add(sample, values)
             table.append((sample.id, column.name, "ok", values, extracted))
     for column, found in zip(columns, stats, strict=True):
-        column.statistics.add(found, clusters if has_clusters else None)
+        if column.groups is None:
+            column.statistics.add(found, clusters if has_clusters else None)
     return iter(table)
+
+
+def _left_out(sample: Sample, columns: Sequence[Column], status: str) -> list[_ScoreRow]:
+    """The score rows of a sample that is in no value."""
+    for column in columns:
+        if column.groups is not None:
+            column.groups.drop(sample, is_error=status == "error")
+    return [(sample.id, column.name, status, None, None) for column in columns]
+
+
+def is_unlabelled(sample: Sample, output: Output | None) -> bool:
+    """Whether one of several options or labels is right and the data does not say which."""
+    is_choice = bool(sample.choices) or isinstance(output, Classification)
+    return is_choice and sample.label is None and not sample.targets
 
 
 def extract(rows: Sequence[Prediction], column: Column) -> list[str | None]:
@@ -243,7 +280,8 @@ def _score_batch(rows: Iterator[tuple[Any, ...]]) -> pa.RecordBatch:
 def _result(config: RunConfig, pair: Pair, column: Column, counts: _Counts, prompts: PromptSet, numerics: Mapping[str, str]) -> Result:
     is_text = pair.kind is Kind.GENERATE
     seed = seed_for(config.seed, pair.task, "", 0, f"bootstrap {column.name}")
-    drawn = estimate(column.statistics, num_errors=counts.errors, draws=config.bootstrap, seed=seed)
+    num_errors = counts.errors if column.groups is None else column.groups.num_errors
+    drawn = estimate(column.statistics, num_errors=num_errors, draws=config.bootstrap, seed=seed)
     how = f"{method(column.statistics)}-{config.bootstrap}" if config.bootstrap else "none"
     answered = counts.rows - sum(counts.codes.values())
     return Result(
@@ -252,7 +290,7 @@ def _result(config: RunConfig, pair: Pair, column: Column, counts: _Counts, prom
         form=pair.kind.value,
         metric=column.name,
         estimate=drawn,
-        value_if_errors_wrong=value_if_errors_wrong(column.statistics, num_errors=counts.errors) if counts.errors else None,
+        value_if_errors_wrong=value_if_errors_wrong(column.statistics, num_errors=num_errors) if num_errors else None,
         higher_is_better=column.metric.higher_is_better,
         signature=signature(
             pair,
@@ -302,44 +340,6 @@ def _warn(pair: Pair, counts: _Counts, columns: Sequence[Column], warnings: list
     if counts.errors:
         codes = ", ".join(f"{code} {n}" for code, n in sorted(counts.codes.items()))
         warnings.append(f"{where}: {counts.errors} of {counts.samples} samples have no answer ({codes}); they are not in the score.")
-
-
-def _groups(catalog: Catalog, pairs: Sequence[Pair], results: Sequence[Result]) -> list[Result]:
-    """One number of several tasks, per model; withheld when a member is missing."""
-    by_key = {(r.model, r.task, r.metric): r for r in results}
-    by_name = {g.name: g for g in catalog.groups}
-    every: list[Result] = []
-
-    def leaves(name: str) -> list[str]:
-        return [leaf for member in by_name[name].members for leaf in leaves(member)] if name in by_name else [name]
-
-    for model in dict.fromkeys(p.model_name for p in pairs):
-        made: list[Result] = []
-        for group in reversed(catalog.groups):  # the inner ones first
-            # equal weights are of the direct members, which may be groups themselves; weights by samples are the same either way
-            names = leaves(group.name) if group.weights == "samples" else list(group.members)
-            members = [by_key.get((model, name, group.metric)) for name in names]
-            absent = [n for n, m in zip(names, members, strict=True) if m is None or m.estimate.value is None]
-            present = [m for m in members if m is not None and m.estimate.value is not None]
-            if not any(m is not None for m in members):
-                continue
-            value = (
-                combine([m.estimate for m in present], group.weights) if not absent else Estimate(value=None, num_samples=0, num_errors=0)
-            )
-            sign = f"group:{group.name}|v:{group.version}|weights:{group.weights}|metric:{group.metric}|members:{len(names)}"
-            sign += f"|n:{value.num_samples}|err:{value.num_errors}|signatures:{digest([m.signature for m in present])[:8]}"
-            partial = any(m.signature.endswith("|PARTIAL") for m in present)
-            result = Result(
-                model=model,
-                task=group.name,
-                form="group",
-                metric=group.metric,
-                estimate=value,
-                higher_is_better=present[0].higher_is_better if present else True,
-                signature=f"{sign}|PARTIAL" if partial else sign,
-                withheld=f"{len(absent)} of {len(names)} members have no value, the first: {absent[0]}" if absent else None,
-            )
-            made.insert(0, result)
-            by_key[(model, group.name, group.metric)] = result
-        every += made
-    return every
+    if counts.unlabelled:
+        told = "there is no score" if counts.unlabelled + counts.errors == counts.samples else "they are not in the score"
+        warnings.append(f"{where}: the data has no right answer for {counts.unlabelled} of {counts.samples} samples; {told}.")

@@ -120,6 +120,26 @@ def combine(estimates: Sequence[Estimate], weights: Literal["samples", "equal"])
     return Estimate(value=value, stderr=stderr, ci95=ci95, num_samples=num_samples, num_errors=num_errors)
 
 
+def average(estimates: Sequence[Estimate]) -> Estimate:
+    """The mean of several metrics of one task, which stand on the same samples.
+
+    Its standard error is at most the mean of theirs, reached where they always err together; that is what is given.
+
+    Args:
+        estimates: Of the metrics, at least one.
+    """
+    first = estimates[0]
+    if len(estimates) == 1:
+        return first
+    values = [e.value for e in estimates if e.value is not None]
+    if len(values) < len(estimates):
+        return Estimate(value=None, num_samples=first.num_samples, num_errors=first.num_errors)
+    errors = [e.stderr for e in estimates if e.stderr is not None]
+    value, stderr = math.fsum(values) / len(values), math.fsum(errors) / len(errors) if len(errors) == len(values) else None
+    ci95 = None if stderr is None else (value - Z95 * stderr, value + Z95 * stderr)
+    return Estimate(value=value, stderr=stderr, ci95=ci95, num_samples=first.num_samples, num_errors=first.num_errors)
+
+
 def _value(metric: Metric, samples: Table) -> float | None:
     n = samples.num_units
     if n == 0 or not np.isfinite(samples.rows).all():

@@ -10,7 +10,7 @@ from raybench.core.errors import ConfigError
 from raybench.core.mistakes import suggest
 from raybench.core.protocols import AnyMetric, Metric, TableMetric
 from raybench.core.types import Kind
-from raybench.metrics import auroc, calibration, chinese, choice, confusion, correlation, likelihood, squad2, text
+from raybench.metrics import auroc, calibration, chinese, choice, confusion, correlation, grouped, likelihood, record, squad2, text
 from raybench.metrics.entities import MEASURES, seqeval
 from raybench.metrics.passk import pass_at
 
@@ -64,6 +64,10 @@ _BUILT_IN: dict[str, _Entry] = dict(
         _entry(auroc.AUROC_OVR, "the same of each class against all others, mean over classes", *_CLASSES),
         _entry(correlation.PEARSON, "correlation of answered with right numbers", Kind.CLASSIFY, Kind.LOGLIKELIHOOD),
         _entry(correlation.SPEARMAN, "correlation of their ranks", Kind.CLASSIFY, Kind.LOGLIKELIHOOD),
+        _entry(grouped.MULTIRC_EM, "share of questions whose answers are all judged rightly (MultiRC)", *_CLASSES),
+        _entry(grouped.GENDER_PARITY, "share of pairs that differ in a pronoun's gender and are answered alike (AX-g)", *_CLASSES),
+        _entry(record.RECORD_F1, "token F1 of the chosen option with the best target, as in SQuAD 1.1 (ReCoRD)", *_CLASSES),
+        _entry(record.RECORD_EM, "share of chosen options that equal a target, as in SQuAD 1.1 (ReCoRD)", *_CLASSES),
         _entry(likelihood.GREEDY_ACC, "share of samples whose one continuation is what greedy decoding gives", Kind.LOGLIKELIHOOD),
         _entry(likelihood.PERPLEXITY, "exp of minus the mean log-probability of a continuation (LAMBADA)", Kind.LOGLIKELIHOOD),
         _entry(likelihood.TOKEN_PERPLEXITY, "perplexity per token; not comparable between tokenizers", Kind.ROLLING, Kind.LOGLIKELIHOOD),

@@ -104,7 +104,9 @@ class Group:
     members: tuple[str, ...]
     """Names of tasks or groups."""
     metric: str
-    """The members' metric that is averaged."""
+    """The members' metric that is averaged; empty: only a name for several tasks, without a number."""
+    of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Metrics of a member where they are others than `metric`; of several their mean counts (GLUE, SuperGLUE)."""
     weights: Literal["samples", "equal"] = "samples"
     """samples: every sample counts the same; equal: every member counts the same."""
     version: str = "1"

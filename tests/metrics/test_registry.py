@@ -46,7 +46,8 @@ def scored(name: str, *, is_right: bool) -> Scored:
     return Scored(sample=sample, predictions=rows, extracted=[getattr(r.output, "text", None) for r in rows])
 
 
-@pytest.mark.parametrize("name", [name for name in metric_names() if isinstance(get_metric(name), Metric)])
+# one answer tells nothing of gender_parity, which compares answers: tests/metrics/test_grouped.py
+@pytest.mark.parametrize("name", [name for name in metric_names() if isinstance(get_metric(name), Metric) and name != "gender_parity"])
 def test_a_built_in_metric_keeps_the_protocol(name: str) -> None:
     metric = get_metric(name)
     right, wrong = metric.score(scored(name, is_right=True)), metric.score(scored(name, is_right=False))
