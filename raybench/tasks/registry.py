@@ -16,6 +16,7 @@ from raybench.tasks import (
     chinese_reading,
     commonsense_qa,
     conll2003,
+    glue,
     gsm8k,
     hellaswag,
     lambada,
@@ -24,6 +25,7 @@ from raybench.tasks import (
     piqa,
     quickstart,
     squad,
+    super_glue,
     truthfulqa,
     wikitext,
     winogrande,
@@ -31,8 +33,8 @@ from raybench.tasks import (
 from raybench.tasks.task import Group, Task
 
 _FAMILIES = (
-    quickstart, arc, boolq, chinese_reading, commonsense_qa, conll2003, gsm8k, hellaswag, lambada, mmlu, openbookqa, piqa, squad, truthfulqa,
-    wikitext, winogrande,
+    quickstart, arc, boolq, chinese_reading, commonsense_qa, conll2003, glue, gsm8k, hellaswag, lambada, mmlu, openbookqa, piqa, squad,
+    super_glue, truthfulqa, wikitext, winogrande,
 )  # fmt: skip
 _BUILT_IN: Mapping[str, Task | Group] = MappingProxyType({t.name: t for family in _FAMILIES for t in (*family.TASKS, *family.GROUPS)})
 
@@ -62,9 +64,9 @@ def get_task(name: str) -> Task | Group:
         return _BUILT_IN[name]
     if re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name):
         return _plugin(name)
-    shown = ", ".join(n for n in task_names() if not n.startswith("mmlu/"))
+    shown = ", ".join(n for n in task_names() if not n.startswith(("mmlu/", "glue/", "super_glue/")))
     raise ConfigError(
-        f"'{name}' is no task.{suggest(name, _BUILT_IN)} Known: {shown}, mmlu/<subject>; write package.module:TASK for your own, "
+        f"'{name}' is no task.{suggest(name, _BUILT_IN)} Known: {shown}, mmlu/<subject>, glue/<task>, super_glue/<task>; write package.module:TASK for your own, "
         "or declare one with `source` and `prompt`."
     )
 

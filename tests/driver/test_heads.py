@@ -125,6 +125,34 @@ def test_two_actors_give_the_rows_of_one_process(
     assert (content_rows(path), results_of(path)) == reference
 
 
+@pytest.mark.ray
+@pytest.mark.xdist_group("ray")
+def test_options_read_one_by_one_are_the_same_rows_on_two_actors_and_after_an_end_in_between(
+    configure: Configure, ray_cluster: str, tmp_path: Path
+) -> None:
+    rows = Path(__file__).resolve().parents[1] / "parity" / "rows" / "labelled"
+    model = make_checkpoint(tmp_path / "chooser", "bert", "AutoModelForSequenceClassification", max_position_embeddings=512, num_labels=1)
+    changes = {
+        "models": [{"name": "chooser", "checkpoint": str(model)}],
+        "tasks": [{"name": "super_glue/copa", "shard_size": 2}],
+        "data": {"aps/super_glue:copa": {"path": str(rows), "splits": {"validation": "copa.jsonl"}}},
+    }
+    run(configure(tmp_path / "once", **changes))
+    with pytest.raises(PowerCutError):
+        run(configure(tmp_path / "cut", **changes), pool=PowerCut(2))
+
+    reports = [
+        run(configure(tmp_path / "cut", **changes)),
+        run(configure(tmp_path / "two", pool="ray", engines=2, **changes), pool=Together(2)),
+    ]
+
+    assert [report.exit_code for report in reports] == [0, 0]
+    assert reports[0].num_resumed > 0
+    paths = [tmp_path / name for name in ("once", "cut", "two")]
+    assert len({(content_rows(path), results_of(path)) for path in paths}) == 1
+    assert [row["request"] for row in read_rows(paths[0])] == ["option-0", "option-1"] * 6
+
+
 def test_labels_of_another_task_are_refused_before_anything_runs(configure: Configure, tmp_path: Path) -> None:
     config = configure(tmp_path / "run")
     model = config.models[0].model_copy(update={"label_map": {"neutral": "indifferent"}})

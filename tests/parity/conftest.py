@@ -12,6 +12,8 @@ import pytest
 
 from tests.parity.programs import Case, Harness, Mode, make_checkpoint
 
+SPLITS = ("train", "validation", "validation_matched", "validation_mismatched", "test", "dev")
+
 
 @pytest.fixture(scope="session")
 def lm_eval() -> Any:
@@ -57,10 +59,7 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
                     {"name": c.task, "shots": mode.shots if c.shots else 0, "fewshot": "first_n", "limit": limit, **c.ours} for c in cases
                 ],
                 "engine": {"kind": "pytorch", "dtype": "float32", "threads": 1, **(engine or {})},
-                "data": {
-                    c.source: {"path": str(c.rows.parent), "splits": dict.fromkeys(("train", "validation", "test", "dev"), c.rows.name)}
-                    for c in cases
-                },
+                "data": {c.source: {"path": str(c.rows.parent), "splits": dict.fromkeys(SPLITS, c.rows.name)} for c in cases},
                 "pool": "local",
                 "bootstrap": 0,
             }

@@ -29,7 +29,7 @@ def make_checkpoint(folder: Path, name: str) -> Path:
     trainer = trainers.BpeTrainer(
         vocab_size=600, special_tokens=SPECIAL, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
     )
-    core.train([str(f) for f in sorted(ROWS.glob("*.jsonl"))], trainer)
+    core.train([str(f) for f in sorted(ROWS.glob("*.jsonl"))], trainer)  # without those in folders, which came later
     if name == "llama-bos":
         core.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
     begin = "</s>" if name == "gpt2" else "<s>"

@@ -109,5 +109,31 @@ def test_t12_a_context_of_blanks_is_no_context_where_the_harness_fails(checkpoin
     assert found.output.logprobs[0] == pytest.approx(expected, abs=1e-3)
 
 
+def test_t16_a_right_answer_of_multirc_is_behind_yes_where_the_harness_looks_for_it_behind_no(
+    checkpoints: Any, harness: Harness, ours: Callable[..., Any]
+) -> None:
+    # in SuperGLUE label 1 means that the answer is right (labels False, True); the harness's choice 1 says "no"
+    case = Case(
+        task="super_glue/multirc",
+        file="super_glue/multirc/default.yaml",
+        source="aps/super_glue:multirc",
+        rows=ROWS / "labelled" / "multirc.jsonl",
+    )
+    path, mode = checkpoints["llama"], Mode(model="llama")
+    theirs = harness.run(path, [case], mode)
+
+    report = ours(str(path), [case], mode)
+
+    right = []
+    for index, found in enumerate(inspect_samples(report.path, task=case.task)):
+        (logged,) = [s for s in theirs["samples"][case.task] if s["doc_id"] == index]
+        (output,) = [p.output for p in found.predictions]
+        assert isinstance(output, Likelihoods)
+        assert list(output.logprobs) == pytest.approx([r[0][0] for r in logged["resps"]][::-1], abs=1e-3)
+        right.append(float(output.logprobs[1] > output.logprobs[0]) == found.sample.fields["label"])
+    assert 0 < sum(right) < len(right)
+    assert sum(right) / len(right) == pytest.approx(1 - theirs["results"][case.task]["acc,none"])
+
+
 def fields(case: Case) -> dict[str, Any]:
     return {name: getattr(case, name) for name in ("task", "file", "source", "rows", "overrides", "shots", "ours")}

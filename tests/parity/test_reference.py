@@ -1,7 +1,6 @@
 """The same numbers as lm-evaluation-harness 0.4.13 on the same rows, from the whole of raybench with a real model.
 
 Expected values: the harness's own outputs for SmolLM2-135M-Instruct in float32 on the CPU, made once and kept beside the data (`reference/*.json.gz`).
-Of these CB, SST-2, CoLA, RTE and MultiRC are not compared: they are no built-in tasks yet.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ import importlib.util
 import json
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,16 @@ CASES = [
     ("lambada_openai", "lambada_openai", LAMBADA, 0, 60, "none"),
     ("wikitext_pages", "wikitext", WIKITEXT, 0, 2, "none"),
 ]
+
+
+# our task, its data, metrics, samples; MultiRC's options stand the other way round in the harness (test_differences.py, T16)
+LABELLED = {
+    "cb_0shot": ("super_glue/cb", "aps/super_glue:cb", ("acc", "f1_macro"), 24),
+    "sst2_0shot": ("glue/sst2", "nyu-mll/glue:sst2", ("acc", "f1"), 40),
+    "cola_0shot": ("glue/cola", "nyu-mll/glue:cola", ("acc", "matthews"), 40),
+    "rte_0shot": ("glue/rte", "nyu-mll/glue:rte", ("acc",), 20),
+    "multirc_0shot": ("super_glue/multirc", "aps/super_glue:multirc", ("acc", "f1"), 16),
+}
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +88,49 @@ def test_equals_the_harness(
     for index, found in enumerate(samples):
         compare(found, [s for s in reference["samples"] if s["doc_id"] == index])
     compare_metrics(report.results, reference["metrics"])
+
+
+@pytest.fixture(scope="module")
+def labelled(shared: Path, smollm2: str, tmp_path_factory: pytest.TempPathFactory) -> raybench.Report:
+    """The labelled tasks in one run."""
+    config = raybench.parse_config(
+        {
+            "name": "labelled",
+            "output": str(tmp_path_factory.mktemp("labelled") / "run"),
+            "models": [{"checkpoint": smollm2, "name": "smollm2", "chat_template": "none"}],
+            "tasks": [{"name": task, "limit": limit, "metrics": list(metrics)} for task, _, metrics, limit in LABELLED.values()],
+            "engine": {"kind": "pytorch", "dtype": "float32"},
+            "data": {source: {"path": str(shared / "data" / task.replace("/", "_"))} for task, source, _, _ in LABELLED.values()},
+            "pool": "local",
+            "bootstrap": 0,
+        }
+    )
+    return raybench.run(config)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", LABELLED)
+def test_labelled_tasks_equal_the_harness(name: str, labelled: raybench.Report, shared: Path) -> None:
+    from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
+
+    task, _, metrics, limit = LABELLED[name]
+    step = -1 if task == "super_glue/multirc" else 1
+    theirs = [[r[0] for r in s["resps"]][::step] for s in read_reference(shared / "reference" / f"{name}.json.gz")["samples"][:limit]]
+
+    assert labelled.exit_code == 0, labelled.problems
+    samples = list(inspect_samples(labelled.path, task=task))
+    assert len(samples) == limit
+    for found, expected in zip(samples, theirs, strict=True):
+        (output,) = [p.output for p in found.predictions]
+        assert isinstance(output, Likelihoods)
+        assert list(output.logprobs) == pytest.approx([logprob for logprob, _ in expected], abs=1e-3)
+        assert list(output.is_greedy) == [is_greedy for _, is_greedy in expected]
+    truth = [s.sample.fields["label"] for s in samples]
+    answers = [max(range(len(r)), key=lambda i, r=r: r[i][0]) for r in theirs]  # type: ignore[misc]
+    outside = {"acc": accuracy_score, "f1": f1_score, "f1_macro": partial(f1_score, average="macro"), "matthews": matthews_corrcoef}
+    values = {r.metric: r.estimate.value for r in labelled.results.results if r.task == task}
+    # the harness computes its own with the same functions (lm_eval 0.4.13, api/metrics.py)
+    assert values == {metric: pytest.approx(outside[metric](truth, answers), abs=1e-9) for metric in metrics}
 
 
 def compare(found: Inspected, expected: list[dict[str, Any]]) -> None:

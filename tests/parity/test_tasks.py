@@ -43,6 +43,18 @@ CASES = {
         case("openbookqa", "openbookqa/openbookqa.yaml", "allenai/openbookqa"),
         case("commonsense_qa", "commonsense_qa/default.yaml", "tau/commonsense_qa"),
         case("boolq", "super_glue/boolq/default.yaml", "aps/super_glue:boolq"),
+        *(
+            case(f"glue/{name}", f"glue/{name}/default.yaml", f"nyu-mll/glue:{name}", f"labelled/{name}")
+            for name in ("cola", "sst2", "mrpc", "qqp", "qnli", "rte", "wnli")
+        ),
+        case("glue/mnli_matched", "glue/mnli/default.yaml", "nyu-mll/glue:mnli", "labelled/mnli"),
+        case("glue/mnli_mismatched", "glue/mnli/mismatch.yaml", "nyu-mll/glue:mnli", "labelled/mnli"),
+        *(
+            case(f"super_glue/{name}", f"super_glue/{name}/default.yaml", f"aps/super_glue:{name}", f"labelled/{name}")
+            for name in ("cb", "copa", "record", "wic")
+        ),
+        case("super_glue/rte", "super_glue/rte/default.yaml", "aps/super_glue:rte", "labelled/sglue_rte"),
+        case("super_glue/wsc", "super_glue/wsc/default.yaml", "aps/super_glue:wsc.fixed", "labelled/wsc"),
         case("mmlu/anatomy", "mmlu/default/mmlu_anatomy.yaml", "cais/mmlu", "mmlu"),
         case("truthfulqa_mc1", "truthfulqa/truthfulqa_mc1.yaml", "truthfulqa/truthful_qa", "truthfulqa", shots=False),
         case("truthfulqa_mc2", "truthfulqa/truthfulqa_mc2.yaml", "truthfulqa/truthful_qa", "truthfulqa", shots=False),
@@ -65,6 +77,7 @@ LIMIT = 5
 """Rows of each task."""
 NAMES = {"greedy_acc": "acc", "mc2": "acc", "exact_match_gsm8k[strict]": "exact_match,strict-match"}
 NAMES |= {"exact_match_gsm8k[flexible]": "exact_match,flexible-extract"}
+NAMES |= {"matthews": "mcc", "f1_macro": "f1", "record_f1": "f1", "record_em": "em"}
 """What the harness calls our metrics."""
 
 
@@ -86,6 +99,8 @@ def both(harness: Harness, ours: Callable[..., Any], checkpoints: Any) -> Callab
 def is_compared(mode: str, task: str) -> bool:
     """All but what differs on purpose (test_differences.py), and texts to be scored where only the examples are new."""
     asked = MODES[mode]
+    if "glue/" in task:  # what they add are prompts and metrics, not ways of asking
+        return mode in ("zero", "few-bos")
     if task == "wikitext":
         return asked.model != "llama-bos" and not asked.shots
     return not (task.startswith("lambada") and asked.chat and asked.shots and asked.multiturn)
