@@ -25,6 +25,7 @@ COMMANDS = {
     "samples": "Show questions, answers and scores of single samples.",
     "score": "Compute the metrics of a run again from its stored answers. Needs no model.",
     "recheck": "Answer some samples of a run again with the PyTorch engine in float32: the noise floor of its numbers.",
+    "export": "Write the answers to test splits as a file that a benchmark's site takes.",
     "verify": "Check every file of a run against its digests and print the hash of its content.",
     "submit": "Run a configuration on a cluster: the driver runs there too, and the same command resumes.",
     "jobs": "List, show, follow, cancel or fetch what was submitted to a Ray cluster.",
