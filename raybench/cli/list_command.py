@@ -16,26 +16,32 @@ from raybench.tasks.task import Group
 def command(what: str) -> int:
     """List tasks, engines, metrics or extractors.
 
+    Tasks with their forms, metrics, source and licence.
+
     \b
     raybench list tasks
     """
+    rows: list[tuple[str, ...]]
     match what:
         case "tasks":
-            rows = [(name, _about_task(name)) for name in task_names()]
+            rows = [(name, *_task(name)) for name in task_names()]
         case "engines":
             rows = [(name, engines.about(name)) for name in engines.TABLE]
         case "metrics":
             rows = [(name, metrics.about(name)) for name in metrics.metric_names()]
         case _:
             rows = [(name, (get_extractor(name).__doc__ or "").partition("\n")[0]) for name in extractor_names()]
-    width = max(len(name) for name, _ in rows)
-    for name, about in rows:
-        click.echo(f"{name:<{width}}  {about}".rstrip())
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        click.echo("  ".join(f"{text:<{width}}" for text, width in zip(row, widths, strict=True)).rstrip())
     return 0
 
 
-def _about_task(name: str) -> str:
+def _task(name: str) -> tuple[str, str, str, str, str]:
+    """Forms, metrics, source, licence and a line about a task; of a group the rule that makes its number."""
     found = get_task(name)
     if isinstance(found, Group):
-        return f"group of {len(found.members)}: {found.about}" if found.about else f"group of {len(found.members)}"
-    return f"{found.about} ({', '.join(found.forms)})"
+        return f"group of {len(found.members)}", found.metric, "", "", found.about
+    source = f"{found.source.path}{f':{found.source.config}' if found.source.config else ''}"
+    measured = dict.fromkeys(metric for form in found.forms.values() for metric in form.metrics)
+    return ", ".join(found.forms), ", ".join(measured), source, found.licence, found.about

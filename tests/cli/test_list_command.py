@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -32,8 +33,10 @@ def test_every_name_has_a_line_about_it(what: str, call: Call) -> None:
     assert silent == []
 
 
-def test_a_task_tells_its_forms_and_a_group_its_size(call: Call) -> None:
-    lines = {line.split()[0]: line for line in call("list", "tasks").out.splitlines()}
+def test_a_task_tells_its_forms_metrics_source_and_licence_and_a_group_its_size(call: Call) -> None:
+    lines = {line.split()[0]: re.split(r"\s{2,}", line) for line in call("list", "tasks").out.splitlines()}
 
-    assert lines["gsm8k"].endswith("(generate)")
-    assert "group of 4: 57 subjects" in lines["mmlu"]
+    assert lines["glue/qqp"][1:5] == ["classify, loglikelihood", "acc, f1", "nyu-mll/glue:qqp", "Quora terms of service"]
+    assert lines["gsm8k"][1:4] == ["generate", "exact_match_gsm8k", "openai/gsm8k:main"]
+    assert lines["mmlu"][1:3] == ["group of 4", "acc"]
+    assert lines["glue"][1:3] == ["group of 9", "score"]
