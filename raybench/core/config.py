@@ -214,14 +214,15 @@ class TaskConfig(Strict):
     """Declares a task here: its rows."""
     fewshot_source: SourceConfig | None = None
     """Where examples come from; None: the rows themselves, never the sample in question."""
-    kind: Literal["generate", "loglikelihood", "rolling", "fill", "tag", "classify"] | None = None
+    kind: Literal["generate", "loglikelihood", "rolling", "fill", "tag", "classify", "embed"] | None = None
     """Of a declared task."""
     words: str | None = None
     """Of a declared `tag` task: an expression that gives the words, such as '{{ words }}'; then `target` gives the tags, and there is no prompt."""
     labels: tuple[str, ...] | None = None
     """Of a declared `tag` or `classify` task: label names, in the order of the data's numbers where it has numbers; None: any tags, a regression."""
     prompt: str | None = None
-    """Jinja template of the question; for `rolling` and `classify`, of the text; for `fill`, of the text with [MASK] at the place of a choice."""
+    """Jinja template of the question; for `rolling` and `classify`, of the text; for `fill`, of the text with [MASK] at the place of a choice; for `embed`,
+    of the text whose vector is compared with those of the choices."""
     pair: str | None = None
     """Template of the second text of `classify`, where a head reads pairs."""
     choices: list[str] | str | None = None
@@ -265,10 +266,10 @@ class TaskConfig(Strict):
             )
         if self.source is not None:
             missing = [n for n in ("kind", "words" if self.kind == "tag" else "prompt") if getattr(self, n) is None]
-            if self.kind == "loglikelihood" and self.choices is None:
+            if self.kind in ("loglikelihood", "embed") and self.choices is None:
                 missing.append("choices")
             if (
-                self.kind in ("generate", "loglikelihood", "tag") or (self.kind == "fill" and self.choices is not None)
+                self.kind in ("generate", "loglikelihood", "tag", "embed") or (self.kind == "fill" and self.choices is not None)
             ) and self.target is None:
                 missing.append("target")
             if missing:

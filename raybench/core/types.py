@@ -93,7 +93,8 @@ class Prompt:
     continuations: tuple[str, ...] = ()
     """Options of a likelihood request, without the delimiter; for `classify`, second texts that are read one by one, of which one is right."""
     contexts: tuple[str, ...] = ()
-    """Where the options differ in the question and not in what follows it (WinoGrande): one question an option in place of `text`, and one continuation."""
+    """Where the options differ in the question and not in what follows it (WinoGrande): one question an option in place of `text`, and one continuation.
+    For `embed` a text and those that it is compared with, a request each."""
     turns: tuple[str, ...] = ()
     """Further user turns of a generation, each asked after the model's own answer to the one before."""
     prefix: str = ""

@@ -64,7 +64,10 @@ def inspect_samples(
         )
     catalog = open_catalog(RunConfig.model_validate(manifest["config"]))
     for pair in chosen:
-        metric = next((m for m in catalog.by_label[pair.task].form(pair.kind).metrics if get_metric(m).is_mean), None)
+        metric = next(
+            (m for m in catalog.by_label[pair.task].form(pair.kind).metrics if get_metric(m).is_mean and get_metric(m).higher_is_better),
+            None,
+        )
         for found in _samples(store, pair):
             if (not ids or found.sample.id in ids) and _is_wanted(found, which, metric):
                 yield found

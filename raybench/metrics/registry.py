@@ -10,7 +10,20 @@ from raybench.core.errors import ConfigError
 from raybench.core.mistakes import suggest
 from raybench.core.protocols import AnyMetric, Metric, TableMetric
 from raybench.core.types import Kind
-from raybench.metrics import auroc, calibration, chinese, choice, confusion, correlation, grouped, likelihood, record, squad2, text
+from raybench.metrics import (
+    auroc,
+    calibration,
+    chinese,
+    choice,
+    confusion,
+    contrast,
+    correlation,
+    grouped,
+    likelihood,
+    record,
+    squad2,
+    text,
+)
 from raybench.metrics.entities import MEASURES, seqeval
 from raybench.metrics.passk import pass_at
 
@@ -74,6 +87,7 @@ _BUILT_IN: dict[str, _Entry] = dict(
         _entry(likelihood.PSEUDO_PERPLEXITY, "exp of minus the mean log-probability of a token, each masked in turn", Kind.FILL),
         _entry(likelihood.MLM_LOSS, "minus the mean log-probability of tokens masked at once (engine.mask_share), in nats", Kind.FILL),
         _entry(likelihood.DENOISING_LOSS, "minus the mean log-probability of a token of the one continuation, in nats", Kind.LOGLIKELIHOOD),
+        _entry(contrast.INFO_NCE, "minus the log-probability of the right choice by the likeness of vectors, temperature 0.05", Kind.EMBED),
         _entry(likelihood.WORD_PERPLEXITY, "perplexity per word of the original text", Kind.ROLLING),
         _entry(likelihood.BYTE_PERPLEXITY, "perplexity per UTF-8 byte of the original text", Kind.ROLLING),
         _entry(likelihood.BITS_PER_BYTE, "bits per UTF-8 byte of the original text", Kind.ROLLING),

@@ -76,8 +76,8 @@ def _check_options(where: str, form: Form, sample: Sample, prompt: Prompt) -> No
 
 
 def _check_contexts(where: str, kind: Kind, form: Form, prompt: Prompt) -> None:
-    """Options that are questions: only of a likelihood, two or more, one continuation, nothing that compares continuations."""
-    if not prompt.contexts:
+    """Options that are questions: of a likelihood, two or more, one continuation, nothing that compares continuations; or texts of `embed`."""
+    if not prompt.contexts or (kind is Kind.EMBED and not prompt.continuations):
         return
     if kind is not Kind.LOGLIKELIHOOD or len(prompt.contexts) < 2 or len(prompt.continuations) != 1:
         found = f"{len(prompt.contexts)} contexts and {len(prompt.continuations)} continuations of a '{kind}' request"

@@ -22,6 +22,7 @@ METRICS: dict[Kind, tuple[str, ...]] = {
     Kind.LOGLIKELIHOOD: ("acc", "acc_norm"),
     Kind.ROLLING: ("word_perplexity", "byte_perplexity", "bits_per_byte"),
     Kind.FILL: ("acc",),
+    Kind.EMBED: ("info_nce",),
     Kind.TAG: ("seqeval_f1", "seqeval_precision", "seqeval_recall"),
     Kind.CLASSIFY: ("acc",),
 }
@@ -57,13 +58,13 @@ def task_from_config(config: TaskConfig, folder: Path) -> Task:
         raise ConfigError(f"task '{config.name}': a declared task needs source, kind and prompt (words for kind tag).")
     kind = Kind(config.kind)
     where = f"task '{config.name}'"
-    if kind not in (Kind.LOGLIKELIHOOD, Kind.FILL) and config.choices is not None:
-        raise ConfigError(f"{where}: choices: only for kinds loglikelihood and fill, found kind {kind}.")
+    if kind not in (Kind.LOGLIKELIHOOD, Kind.FILL, Kind.EMBED) and config.choices is not None:
+        raise ConfigError(f"{where}: choices: only for kinds loglikelihood, fill and embed, found kind {kind}.")
     if kind is not Kind.GENERATE and config.extract is not None:
         raise ConfigError(f"{where}: extract: only for kind generate, found kind {kind}.")
     if kind is not Kind.GENERATE and config.turns is not None:
         raise ConfigError(f"{where}: turns: only for kind generate, found kind {kind}.")
-    if kind in (Kind.ROLLING, Kind.FILL) and config.prefix is not None:
+    if kind in (Kind.ROLLING, Kind.FILL, Kind.EMBED) and config.prefix is not None:
         raise ConfigError(f"{where}: prefix: a text whose likelihood is measured has no answer that could begin with one.")
     foreign = [name for name, kinds in _ONLY_FOR.items() if getattr(config, name) is not None and kind not in kinds]
     if foreign:
@@ -145,6 +146,8 @@ class _Prompt:
         text = _at(sample.id, self.prompt, sample.fields)
         if self.kind is Kind.CLASSIFY:
             return Prompt(text=text, pair=None if self.pair is None else _at(sample.id, self.pair, sample.fields))
+        if self.kind is Kind.EMBED:
+            return Prompt(text=text, contexts=(text, *sample.choices))
         prefix = "" if self.prefix is None else _at(sample.id, self.prefix, sample.fields)
         if self.kind in (Kind.LOGLIKELIHOOD, Kind.FILL):
             answer = None if sample.label is None else sample.choices[sample.label]

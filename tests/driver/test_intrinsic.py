@@ -57,6 +57,34 @@ def test_the_masked_loss_is_that_of_transformers(tmp_path: Path) -> None:
         measure(tmp_path, folder, rows, task)
 
 
+def test_the_contrastive_loss_is_a_cross_entropy_of_cosines(tmp_path: Path) -> None:
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    folder = make_checkpoint(tmp_path / "bert", "bert", "AutoModel")
+    rows = [
+        {"id": f"t{i}", "text": text, "others": [text[::-1] + "!", text[1:] + "?", *TEXTS], "at": i % 2} for i, text in enumerate(TEXTS)
+    ]
+    task = {"kind": "embed", "prompt": "{{ text }}", "choices": "{{ others }}", "target": "{{ at }}"}
+
+    result = measure(tmp_path, folder, rows, task, overlong="truncate_right", max_length=40)
+
+    model, tokenizer = AutoModel.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+    losses = []
+    for row in rows:
+        vectors = []
+        for text in (row["text"], *row["others"]):
+            inputs = tokenizer(text, return_tensors="pt", truncation=True, max_length=40)
+            with torch.no_grad():
+                vectors.append(model(**inputs).last_hidden_state[0].mean(0))
+        cosines = torch.cosine_similarity(vectors[0], torch.stack(vectors[1:]))
+        losses.append(torch.nn.functional.cross_entropy(cosines / 0.05, torch.tensor(row["at"])).item())
+    assert result.metric == "info_nce"
+    assert result.estimate.value == pytest.approx(sum(losses) / len(losses), abs=1e-4)
+    with pytest.raises(ConfigError, match="also needs: choices, target"):
+        measure(tmp_path, folder, rows, {"kind": "embed", "prompt": "{{ text }}"})
+
+
 @pytest.mark.parametrize("family", ["t5", "bart"])
 def test_the_denoising_loss_is_that_of_transformers(tmp_path: Path, family: str) -> None:
     import torch

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from raybench.core.errors import ConfigError
-from raybench.core.outputs import Tags
+from raybench.core.outputs import Embedding, Tags
 from raybench.core.protocols import Metric, Scored, TableMetric
 from raybench.core.types import FinishReason, Generation, Kind, Likelihoods, Output, Prediction, Sample, TextLikelihood
 from raybench.metrics.registry import about, get_metric, kinds, metric_names, requests
@@ -42,6 +42,9 @@ def scored(name: str, *, is_right: bool) -> Scored:
     targets = {"squad2_noans": (), "seqeval": ("B-PER", "O")}.get(
         name.partition("_f1")[0].partition("_pre")[0].partition("_rec")[0], ("yes", "aa")
     )
+    if name == "info_nce":  # the text, its counterpart, another one
+        vectors = [(1.0, 0.0), (1.0, 0.0), (0.0, 1.0)] if is_right else [(1.0, 0.0), (0.0, 1.0), (1.0, 0.0)]
+        rows = [Prediction(sample_id="s", finish_reason=FinishReason.SCORED, output=Embedding(vector=v)) for v in vectors]
     sample = Sample(id="s", fields={}, choices=("aa", "bb"), label=0, targets=targets)
     return Scored(sample=sample, predictions=rows, extracted=[getattr(r.output, "text", None) for r in rows])
 

@@ -141,7 +141,7 @@ def test_rows_that_do_not_fit_the_declaration_are_named(folder, keys, message):
     [
         ({"kind": "generate", "target": "{{ name"}, "template `target`: not a Jinja template"),
         ({"kind": "loglikelihood", "choices": "a, b", "target": "0"}, "not one expression"),
-        ({"kind": "generate", "target": "x", "choices": ["a"]}, "choices: only for kinds loglikelihood and fill"),
+        ({"kind": "generate", "target": "x", "choices": ["a"]}, "choices: only for kinds loglikelihood, fill and embed"),
         ({"kind": "rolling", "extract": "letter"}, "extract: only for kind generate"),
         ({"kind": "generate", "target": "x", "extract": "leter"}, "Did you mean 'letter'"),
     ],
@@ -244,7 +244,7 @@ def test_a_classification_without_target_has_no_right_answers(tmp_path: Path) ->
         ({"kind": "generate", "labels": ["a"], "target": "{{ t }}"}, "labels: a 'generate' task has no such key"),
         ({"kind": "rolling", "pair": "x"}, "pair: a 'rolling' task has no such key"),
         ({"kind": "classify", "prefix": "x"}, "prefix: a 'classify' task has no such key"),
-        ({"kind": "classify", "choices": ["a", "b"]}, "choices: only for kinds loglikelihood and fill"),
+        ({"kind": "classify", "choices": ["a", "b"]}, "choices: only for kinds loglikelihood, fill and embed"),
         ({"kind": "classify", "labels": ["a", "a"]}, "labels: found a, a. Expected two or more different names; none for a regression"),
         ({"kind": "classify", "labels": []}, "labels: found none. Expected two or more different names"),
     ],
