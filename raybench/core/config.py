@@ -235,6 +235,8 @@ class TaskConfig(Strict):
     """Template of the beginning of the answer, which the model continues; not for `rolling`."""
     description: str = ""
     """Text before the examples."""
+    delimiter: str = " "
+    """Of a declared `generate` or `loglikelihood` task: stands between question and answer; empty for answers that begin at once (T5's sentinels)."""
     extract: str | dict[str, str] | None = None
     """How an answer is found in a generation: a name of `raybench list extractors`, or `regex:PATTERN`; a mapping gives several filters."""
     sample_id: str | None = None
@@ -264,6 +266,8 @@ class TaskConfig(Strict):
             raise ValueError(
                 f"{', '.join(given)}: only for a task declared here; add `source`, or leave them out to use the task '{self.name}'"
             )
+        if self.delimiter != " " and (self.source is None or self.kind not in ("generate", "loglikelihood")):
+            raise ValueError("delimiter: only for a task declared here, of kind generate or loglikelihood")
         if self.source is not None:
             missing = [n for n in ("kind", "words" if self.kind == "tag" else "prompt") if getattr(self, n) is None]
             if self.kind in ("loglikelihood", "embed") and self.choices is None:

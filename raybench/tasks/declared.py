@@ -40,7 +40,7 @@ _ONLY_FOR: dict[str, frozenset[Kind]] = {
 """Keys that some kinds do not have."""
 _Target = Callable[[Fields, tuple[str, ...]], tuple[int | None, tuple[str, ...]]]
 _IDENTITY = {
-    "kind", "words", "labels", "prompt", "pair", "choices", "target", "turns", "prefix", "description", "extract", "sample_id", "cluster",
+    "kind", "words", "labels", "prompt", "pair", "choices", "target", "turns", "prefix", "description", "delimiter", "extract", "sample_id", "cluster",
 }  # fmt: skip
 
 
@@ -94,6 +94,7 @@ def task_from_config(config: TaskConfig, folder: Path) -> Task:
         to_prompt=prompt,
         metrics=config.metrics or (METRICS if choices is not None else METRICS | WITHOUT_CHOICES)[kind],
         description=config.description,
+        delimiter=config.delimiter,
         sampling=Sampling() if kind is Kind.GENERATE else None,
         extract=_extractors(config.extract),
         labels=config.labels or (),

@@ -18,6 +18,7 @@ from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from raybench.core.errors import ConfigError, DataError
+from raybench.tasks.corrupt import FILTERS
 
 MAX_CHARACTERS = 1_000_000
 """Longest text that a template may give."""
@@ -63,6 +64,7 @@ def _sandbox() -> _Sandbox:
     env.globals = {"range": env.globals["range"]}
     for name in (*_GROWING, "indent", "pprint", "random", "urlize", "wordwrap", "xmlattr"):
         env.filters.pop(name, None)
+    env.filters |= FILTERS
     return env
 
 

@@ -13,6 +13,7 @@ from raybench.core.errors import ConfigError
 from raybench.core.types import Result
 from raybench.driver.run import run
 from raybench.engines.fill import drawn
+from raybench.tasks.corrupt import infilled, t5_corrupted, t5_spans
 from tests.tiny_models import make_checkpoint
 
 TEXTS = ("the first line of a file", "another one", "and a third line that is longer than the others", "x")
@@ -91,9 +92,13 @@ def test_the_denoising_loss_is_that_of_transformers(tmp_path: Path, family: str)
     from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
     folder = make_checkpoint(tmp_path / family, family, "AutoModelForSeq2SeqLM")
-    rows = [{"id": f"t{i}", "corrupted": text[::2], "restored": text} for i, text in enumerate(TEXTS)]
+    rows = [{"id": f"t{i}", "text": text} for i, text in enumerate(TEXTS[:3])]
+    read, written, corrupted, restored = {
+        "t5": ("{{ text|t5_corrupted }}", "{{ text|t5_spans }}", t5_corrupted, t5_spans),
+        "bart": ("{{ text|infilled }}", "{{ text }}", infilled, str),
+    }[family]
     task = {
-        "kind": "loglikelihood", "prompt": "{{ corrupted }}", "choices": ["{{ restored }}"], "target": "0", "metrics": ["denoising_loss"],
+        "kind": "loglikelihood", "prompt": read, "choices": [written], "target": "0", "delimiter": "", "metrics": ["denoising_loss"],
     }  # fmt: skip
 
     result = measure(tmp_path, folder, rows, task)
@@ -101,9 +106,9 @@ def test_the_denoising_loss_is_that_of_transformers(tmp_path: Path, family: str)
     model, tokenizer = AutoModelForSeq2SeqLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
     total = num = 0.0
     for row in rows:
-        inputs = tokenizer(row["corrupted"], return_tensors="pt")
-        # the continuation is written after the delimiter, a space, and without an end token
-        labels = torch.tensor([tokenizer(text_target=" " + row["restored"], add_special_tokens=False)["input_ids"]])
+        inputs = tokenizer(corrupted(row["text"]), return_tensors="pt")
+        # what is written has no end token
+        labels = torch.tensor([tokenizer(text_target=restored(row["text"]), add_special_tokens=False)["input_ids"]])
         with torch.no_grad():
             loss = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], labels=labels).loss.item()
         total, num = total + loss * labels.shape[1], num + labels.shape[1]
