@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import re
+import subprocess
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -40,3 +45,30 @@ def test_a_task_tells_its_forms_metrics_source_and_licence_and_a_group_its_size(
     assert lines["gsm8k"][1:4] == ["generate", "exact_match_gsm8k", "openai/gsm8k:main"]
     assert lines["mmlu"][1:3] == ["group of 4", "acc"]
     assert lines["glue"][1:3] == ["group of 9", "score"]
+
+
+def test_names_can_be_narrowed_by_their_beginning(call: Call) -> None:
+    shown = call("list", "tasks", "glue/mnli").out
+
+    assert [line.split()[0] for line in shown.splitlines()] == ["glue/mnli", "glue/mnli_matched", "glue/mnli_mismatched"]
+    refused = call("list", "tasks", "gleu")
+    assert refused.code == 2
+    assert "begins with 'gleu'" in refused.err
+    assert "'glue'" in refused.err
+
+
+def test_a_terminal_folds_the_members_of_groups() -> None:
+    reader, writer = pty.openpty()
+    program = [sys.executable, "-c", "from raybench.cli.main import main; main()", "list", "tasks"]
+    with subprocess.Popen(program, stdout=writer) as process:
+        os.close(writer)
+        shown = b""
+        with suppress(OSError):  # so a pseudo-terminal ends
+            while part := os.read(reader, 4096):
+                shown += part
+    os.close(reader)
+
+    assert process.returncode == 0
+    assert b"57 subjects" in shown
+    assert b"mmlu/anatomy" not in shown
+    assert b"raybench list tasks glue/" in shown
