@@ -73,7 +73,7 @@ def _as_text(item: Inspected, *, full: bool) -> str:
     if item.sample.targets:
         lines.append(block("target", " | ".join(item.sample.targets)))
     for row in item.scores:
-        value = "error" if row["stats"] is None else ", ".join(f"{v:g}" for v in row["stats"])
+        value = row["status"] if row["stats"] is None else ", ".join(f"{v:g}" for v in row["stats"])
         extracted = "" if not any(row["extracted"] or []) else f"  extracted: {', '.join(str(e) for e in row['extracted'])}"
         lines.append(plain(f"{row['metric']:>10}  {value}{extracted}"))
     return "\n".join(lines) + "\n"

@@ -59,7 +59,7 @@ def export(path: Path, form: str, *, model: str | None = None, output: Path | No
         output: The file; None: `<format>-<model>.zip` in the run directory.
 
     Raises:
-        ConfigError: when the run has none of the format's tasks, several models, or was limited.
+        ConfigError: when the run has none of the format's tasks, several models, or was limited, or the file's folder is missing.
         IncompleteError: when a sample has no answer.
     """
     wanted = FORMATS[form]
@@ -77,6 +77,8 @@ def export(path: Path, form: str, *, model: str | None = None, output: Path | No
             f"{path}: a task was asked in several ways ({', '.join(p.task for p in chosen)}); a submission takes one of them."
         )
     file = output or store.path / f"{form}-{model_path(chosen[0].model_name)}{wanted.suffix}"
+    if not file.parent.is_dir():
+        raise ConfigError(f"{file.parent}: no such folder. Make it, or choose another --output.")
     replace(file, wanted.render(parts))
     return Exported(file=file, tasks=tuple(parts), missing=tuple(t for t in wanted.tasks if t not in parts))
 

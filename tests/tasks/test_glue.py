@@ -11,8 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from raybench.core.config import DataConfig
+from raybench.core.config_file import parse
 from raybench.core.schema import samples_from_batch
 from raybench.core.types import Kind
+from raybench.driver.run import run
 from raybench.tasks import glue, super_glue
 from raybench.tasks.prompts import render
 from raybench.tasks.registry import expand, get_task
@@ -95,6 +97,31 @@ def test_every_real_row_becomes_a_question_and_an_input_of_a_head(name: str, sou
         assert len(samples) == len(rows) == count
         assert [right_of(s) for s in samples] == [right_in(row) for row in rows]
         assert {r["sample_id"] for shard in shards for r in shard.requests.to_pylist()} == {s.id for s in samples}
+
+
+@pytest.mark.parametrize("form", ["classify", "loglikelihood"])
+def test_real_rows_run_from_end_to_end(form: str, shared: Path, tmp_path: Path) -> None:
+    files = {name: (source, next((shared / "data" / folder).glob("*.parquet"))) for name, source, folder, _ in REAL}
+    config = {
+        "name": "real",
+        "models": ["m"],
+        "tasks": [{"name": name, "form": form, "limit": 24, "shard_size": 7} for name in files],
+        "engine": {"kind": "fake"},
+        "pool": "local",
+        "data": {source: {"path": str(f.parent), "splits": {task_of(n).source.split: f.name}} for n, (source, f) in files.items()},
+        "output": str(tmp_path / "run"),
+        "bootstrap": 20,
+    }
+
+    report = run(parse(config))
+
+    assert report.exit_code == 0, report.problems
+    found = {(r.task, r.metric): r.estimate for r in report.results.results}
+    assert set(found) == {(name, metric) for name in files for metric in task_of(name).forms[Kind(form)].metrics}
+    assert all(estimate.value is not None for estimate in found.values())
+    # whole questions of MultiRC, samples elsewhere
+    questions = {(i["paragraph"], i["question"]) for i in pq.read_table(files["super_glue/multirc"][1]).slice(0, 24)["idx"].to_pylist()}
+    assert {key: e.num_samples for key, e in found.items() if e.num_samples != 24} == {("super_glue/multirc", "multirc_em"): len(questions)}
 
 
 def right_of(sample: Any) -> Any:
