@@ -99,7 +99,7 @@ def _shares(subject: str, pairs: list[tuple[Row, Result]]) -> Iterator[Note]:
 
 def _noise(table: Table) -> Iterator[Note]:
     for index, recheck in table.rechecks:
-        mine = [row for row in table.rows if row.task == plain(recheck.task) and row.form == recheck.form]
+        mine = [row for row in table.rows if row.task == plain(recheck.task) and recheck.form in row.form.split(", ")]
         found = {row.metric: (row, row.cells[index].result) for row in mine}
         errors = {
             name: row.scale.write(result.estimate.stderr)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,10 +17,14 @@ from raybench.report.plain import plain
 GROUP_FORM = "group"
 """The form of rows that average other rows."""
 
+_Key = tuple[str, str, str]  # task, form, metric
+
 _PERCENT = re.compile(r"(acc|exact_match|greedy_acc|token_f1$|pass@\d+$)")
 _PERPLEXITY = re.compile(r"(.*_)?perplexity$")
 _SAME_QUESTION = ("v", "split", "data", "prompt", "shots", "limit", "max_tokens")
 """Signature parts that must be equal for two models' numbers to be compared; engine, dtype and chat template may differ."""
+_SAME_SAMPLES = ("v", "split", "data", "limit")
+"""... and where a head and a prompted model are compared, who are asked about the same samples in different words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,12 +68,13 @@ class Cell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One (task, form, metric)."""
+    """One (task, metric) in one form, or in several where every model has one of them."""
 
     task: str
     title: str
     """The task, with its form where the table has it in several."""
     form: str
+    """Several with commas between them."""
     metric: str
     scale: Scale
     higher_is_better: bool
@@ -119,7 +124,7 @@ def tabulate(runs: Sequence[Results]) -> Table:
         for (i, model), label in zip(places, labels, strict=True)
     )
     numbers = {place: index for index, place in enumerate(places)}
-    found: dict[tuple[str, str, str], dict[int, Result]] = {}
+    found: dict[_Key, dict[int, Result]] = {}
     for i, run in enumerate(runs):
         for result in run.results:
             cells = found.setdefault((result.task, result.form, result.metric), {})
@@ -128,6 +133,7 @@ def tabulate(runs: Sequence[Results]) -> Table:
                     f"run {run.run}: two results for {result.model}, {result.task}, {result.form}, {result.metric}; expected one. "
                     "Score the run again: raybench score RUN"
                 )
+    found = _side_by_side(found)
     footnotes: dict[str, int] = {}
     num_forms = Counter(task for task, _ in {(task, form) for task, form, _ in found})
     ordered = sorted(found, key=lambda key: key[1] == GROUP_FORM)  # stable: groups last, everything else in the order of the runs
@@ -138,6 +144,23 @@ def tabulate(runs: Sequence[Results]) -> Table:
     warnings = tuple(f"{plain(run.run)}: {plain(text)}" if len(runs) > 1 else plain(text) for run in runs for text in run.warnings)
     rechecks = tuple((numbers[i, r.model], r) for i, run in enumerate(runs) for r in run.rechecks if (i, r.model) in numbers)
     return Table(columns=columns, rows=rows, footnotes=tuple(footnotes), warnings=warnings, rechecks=rechecks)
+
+
+def _side_by_side(found: Mapping[_Key, dict[int, Result]]) -> dict[_Key, dict[int, Result]]:
+    """Rows of one task and metric in several forms as one row, where no model has two of them: a head beside a prompted decoder."""
+    rows: list[tuple[list[str], dict[int, Result]]] = []  # forms and cells
+    by_metric: dict[tuple[str, str], list[int]] = {}
+    for (task, form, metric), cells in found.items():
+        known = by_metric.setdefault((task, metric), [])
+        place = next((i for i in known if not rows[i][1].keys() & cells.keys()), None) if form != GROUP_FORM else None
+        if place is None:
+            known.append(len(rows))
+            rows.append(([form], dict(cells)))
+        else:
+            rows[place][0].append(form)
+            rows[place][1].update(cells)
+    names = {i: key for key, places in by_metric.items() for i in places}
+    return {(names[i][0], ", ".join(forms), names[i][1]): cells for i, (forms, cells) in enumerate(rows)}
 
 
 def scale_of(metric: str) -> Scale:
@@ -170,9 +193,7 @@ def _labels(names: Sequence[tuple[str, str]]) -> list[str]:
     return labels
 
 
-def _row(
-    key: tuple[str, str, str], found: dict[int, Result], columns: Sequence[Column], footnotes: dict[str, int], *, has_forms: bool
-) -> Row:
+def _row(key: _Key, found: dict[int, Result], columns: Sequence[Column], footnotes: dict[str, int], *, has_forms: bool) -> Row:
     task, form, metric = (plain(part) for part in key)
     scale = scale_of(metric)
     results = list(found.values())
@@ -218,7 +239,8 @@ def _difference(results: Sequence[Result]) -> str | None:
     """What the results were not asked alike: another number of samples, other shots, another prompt."""
     parts = [signature_parts(result.signature) for result in results]
     said = {"n": {str(r.estimate.num_samples + r.estimate.num_errors) for r in results}}
-    said |= {key: {part.get(key, "none") for part in parts} for key in _SAME_QUESTION}
+    compared = _SAME_QUESTION if len({result.form for result in results}) == 1 else _SAME_SAMPLES
+    said |= {key: {part.get(key, "none") for part in parts} for key in compared}
     different = [f"{plain(key)}: {', '.join(plain(value) for value in sorted(values))}" for key, values in said.items() if len(values) > 1]
     return "; ".join(different) or None
 

@@ -108,6 +108,21 @@ def test_the_form_is_named_where_a_task_has_several(make_result: Make) -> None:
     assert [row.title for row in tabulate([results]).rows] == ["sst2 (classify)", "sst2 (loglikelihood)", "boolq"]
 
 
+def test_a_head_and_a_prompted_model_stand_side_by_side_on_the_same_samples(make_result: Make) -> None:
+    head = make_result("bert", "sst2", form="classify", value=0.9, signature="task:sst2|v:1|split:test|data:d|prompt:a|limit:9")
+    asked = make_result("gpt", "sst2", value=0.8, signature="task:sst2|v:1|split:test|data:d|prompt:b|shots:5|limit:9")
+    other = make_result("gpt", "sst2", value=0.8, signature="task:sst2|v:1|split:test|data:e|prompt:b|shots:5|limit:9")
+
+    (row,) = tabulate([run_of(head, asked)]).rows
+    (apart,) = tabulate([run_of(head, other)]).rows
+
+    assert row.form == "classify, loglikelihood"
+    assert [cell.text for cell in row.cells] == ["90.0", "80.0"]
+    assert [cell.is_best for cell in row.cells] == [True, False]
+    assert apart.difference == "data: d, e"
+    assert not any(cell.is_best for cell in apart.cells)
+
+
 def test_shares_of_zero_are_not_mentioned_and_those_above_one_percent_warn(make_result: Make) -> None:
     result = make_result(share_length=0.0, share_unparsed=0.01, share_truncated=0.011)
 
