@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from raybench.core.errors import ConfigError
+from raybench.core.secrets import SECRET
 
 MAX_BYTES = 100_000_000
 """Of one upload, by default: data and checkpoints belong on the cluster's own storage. Ray itself takes 512 MiB (its gRPC limit)."""
@@ -19,8 +20,6 @@ EXCLUDED = (
     "*.pem", "*.key", "id_rsa*", "id_ed25519*", "*auth_token*",
 )  # fmt: skip
 """Names that never travel: whatever begins with a dot (.git, .env, .venv, .ssh), results, builds, keys."""
-SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|(^|_)KEY($|_)|APIKEY", re.IGNORECASE)
-"""Names of environment variables whose values are taken for secrets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
