@@ -6,6 +6,7 @@ Debian's build allows several slurmd on one host. Without systemd nothing is sta
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -46,6 +47,7 @@ SelectTypeParameters=CR_Core
 SlurmdParameters=config_overrides
 KillWait=10
 MinJobAge=30
+FirstJobId={first_job}
 NodeName=n[1-2] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{first}-{second}] CPUs=1 RealMemory=2000 State=UNKNOWN
 PartitionName=ci Nodes=n[1-2] Default=YES MaxTime=INFINITE State=UP
 """
@@ -73,7 +75,10 @@ def slurm() -> Iterator[dict[str, str]]:
     controller, first = free_ports(2)
     while first + 1 == controller or not _is_free(first + 1):  # the nodes' ports are a range
         controller, first = free_ports(2)
-    (folder / "slurm.conf").write_text(CONF.format(folder=folder, host=host, controller=controller, first=first, second=first + 1))
+    first_job = secrets.randbelow(1_000_000) + 1  # ports follow from it: two of these clusters on one machine must not meet
+    (folder / "slurm.conf").write_text(
+        CONF.format(folder=folder, host=host, controller=controller, first=first, second=first + 1, first_job=first_job)
+    )
     environ = {"SLURM_CONF": str(folder / "slurm.conf")}
     own = {**os.environ, **environ, "PATH": f"{os.environ['PATH']}:/usr/sbin"}
     munge = _start_munge(folder, own)

@@ -22,23 +22,25 @@ export RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=3   # Slurm kills a step soon after
 
 # Several jobs may share a machine: ports and folders follow from the job's number, and nothing is ended by `ray stop`.
 mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
-port=$((20000 + SLURM_JOB_ID % 12000))
+port=$((20000 + (SLURM_JOB_ID * 10 + ${SLURM_RESTART_COUNT:-0}) % 12000)) # a new one for each start: the head before may still be ending
 temp="${TMPDIR:-/tmp}/rb-$SLURM_JOB_ID-${SLURM_RESTART_COUNT:-0}"
 address=$(srun --overlap --nodes=1 --ntasks=1 --nodelist="${nodes[0]}" hostname -I | awk '{print $1; exit}')
 export RAY_ADDRESS="$address:$port"
 
 # Ray sees the whole machine, not the allocation: everything is said explicitly.
+starters=()
 start_node() {
     node=$1
     shift
     srun --overlap --nodes=1 --ntasks=1 --cpus-per-task=@CPUS@@SRUN_GPUS@ --nodelist="$node" \
         "$python" -m ray.scripts.scripts start "$@" --num-cpus=@CPUS@ --num-gpus=@GPUS@ --object-store-memory=@STORE@ \
         --disable-usage-stats --block > "$folder/ray-$node.log" 2>&1 &
+    starters+=(--starter $!)
 }
 start_node "${nodes[0]}" --head --node-ip-address="$address" --port="$port" --include-dashboard=false --temp-dir="$temp"
-"$python" -m raybench.launch.nodes --address "$RAY_ADDRESS" --nodes 0 --timeout-s 300 || exit 3
+"$python" -m raybench.launch.nodes --address "$RAY_ADDRESS" --nodes 0 --timeout-s 300 "${starters[@]}" || exit 3
 for node in "${nodes[@]:1}"; do start_node "$node" --address="$RAY_ADDRESS"; done
-"$python" -m raybench.launch.nodes --address "$RAY_ADDRESS" --nodes "${#nodes[@]}" --timeout-s 300 || exit 3
+"$python" -m raybench.launch.nodes --address "$RAY_ADDRESS" --nodes "${#nodes[@]}" --timeout-s 300 "${starters[@]}" || exit 3
 
 "$python" -m raybench.launch.attempts --retries @RETRIES@ @REQUIRE@-- \
     run "$folder/config.yaml" --output @OUTPUT@ --address "$RAY_ADDRESS" &
