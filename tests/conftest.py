@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.object_store import bucket, s3_environ  # noqa: F401  # fixtures
+
 settings.register_profile("raybench", deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no mistake
 settings.load_profile("raybench")
 

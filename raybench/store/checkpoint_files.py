@@ -7,7 +7,7 @@ import importlib.util
 import os
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from raybench.core.checkpoint import package_parts
 from raybench.core.errors import CheckpointError, RaybenchError
@@ -45,13 +45,20 @@ def _walk(folder: Path) -> Iterator[Path]:
         if entry.is_dir():
             if not _FOLDERS.match(entry.name):
                 yield from _walk(entry)
-        elif (
-            entry.suffix in _SUFFIXES
-            and not entry.name.startswith(".")
-            and not _TRAINING.match(entry.name)
-            and not _PAPERS.match(entry.name)
-        ):
+        elif is_checkpoint_file(PurePath(entry.name)):
             yield entry
+
+
+def is_checkpoint_file(path: PurePath) -> bool:
+    """Whether a file, by its path inside a checkpoint, can change an answer; see `checkpoint_files`."""
+    *folders, name = path.parts
+    return (
+        path.suffix in _SUFFIXES
+        and not name.startswith(".")
+        and not _TRAINING.match(name)
+        and not _PAPERS.match(name)
+        and not any(_FOLDERS.match(folder) for folder in folders)
+    )
 
 
 def checkpoint_identity(path: Path) -> str:

@@ -8,7 +8,7 @@ A kill between any two steps leaves every shard readable: before the publishing 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -56,10 +56,12 @@ def compact(files: ShardFiles, fingerprints: Sequence[str]) -> bool:
     missing = set(fingerprints) - set(singles)
     if missing or not fingerprints:
         raise InternalError(f"{files.folder}: {len(missing)} of {len(fingerprints)} shards are missing, so it cannot be compacted.")
+    files.home.bring(files.folder)
     infos = [singles[fingerprint] for fingerprint in fingerprints]
     with staged(files.compacted, exclusive=True) as temp:
         _write(temp, infos)
         _compare(temp, infos)
+    files.home.keep(files.compacted)
     _remove_singles(files, fingerprints)
     return True
 
@@ -124,13 +126,12 @@ def _compare(temp: Path, infos: Sequence[ShardInfo]) -> None:
         raise InternalError(f"{temp}: what was compacted is not what had been committed: {error}") from error
 
 
-def _remove_singles(files: ShardFiles, fingerprints: Iterable[str]) -> None:
+def _remove_singles(files: ShardFiles, fingerprints: Sequence[str]) -> None:
+    if files.home.names(files.folder):
+        files.home.remove(files.path(fingerprint) for fingerprint in fingerprints)
     if not files.folder.is_dir():
         return
     with storage_errors(files.folder):
-        for fingerprint in fingerprints:
-            with suppress(FileNotFoundError):
-                os.unlink(files.path(fingerprint))
         for path in files.folder.iterdir():
             if is_temp(path):
                 path.unlink(missing_ok=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+import time as clock
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +13,11 @@ from typing import Any
 
 from raybench.core.errors import InternalError
 from raybench.store.files import make_folder, storage_errors, sync_folder, write_all
+from raybench.store.home import FOLDER, Home
 from raybench.store.segments import create_segment, segments
+
+_SEGMENT_BYTES = 1_000_000
+"""Of a segment that is put again as it grows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,11 +37,13 @@ class Line:
 class EventLog:
     """Appends to a segment of its own, which is created by the first event.
 
-    Every line reaches the operating system before `append` returns, and the disk with `sync` or at the close.
+    Every line reaches the operating system before `append` returns, and the disk with `sync` or at the close. On an object store, where nothing
+    can be appended to, the segment is put again every few seconds while it grows, and a new one begins at a megabyte.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, home: Home = FOLDER, echo: Callable[[str], None] | None = None) -> None:
+        self._folder, self._home, self._echo = folder, home, echo
+        self._kept = clock.monotonic()
         self._handle: int | None = None
         self._path = folder
         self._is_torn = False
@@ -64,6 +71,8 @@ class EventLog:
         except (TypeError, ValueError) as error:
             raise InternalError(f"event '{event}': its fields are not JSON: {error}.") from error
         data = (text + "\n").encode("utf-8", "backslashreplace")
+        if self._echo is not None:
+            self._echo(text)
         handle = self._open()
         with storage_errors(self._path, len(data)):
             data = b"\n" + data if self._is_torn else data
@@ -72,6 +81,13 @@ class EventLog:
             self._is_torn = False
             if sync:
                 os.fsync(handle)
+        every_s = self._home.keep_every_s
+        if every_s is not None and clock.monotonic() - self._kept >= every_s:
+            self._kept = clock.monotonic()
+            self._home.keep(self._path)
+            if self._path.stat().st_size >= _SEGMENT_BYTES:
+                os.close(handle)
+                self._handle = None
 
     def close(self) -> None:
         """Make the log durable."""
@@ -83,6 +99,7 @@ class EventLog:
                 os.fsync(handle)
         finally:
             os.close(handle)
+        self._home.keep(self._path)
 
     def _open(self) -> int:
         if self._handle is None:

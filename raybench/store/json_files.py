@@ -32,8 +32,8 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     replace(path, to_json(value))
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a document.
+def read_json(path: Path, run: str | None = None) -> dict[str, Any]:
+    """Read a document of a run, by the name that the user calls it.
 
     Raises:
         RunError: when it is missing, not JSON, or not an object.
@@ -41,7 +41,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_bytes())
     except FileNotFoundError as error:
-        raise RunError(f"{path}: there is no such file. Is the run finished? `raybench status {path.parent}` tells.") from error
+        raise RunError(f"{path}: there is no such file. Is the run finished? `raybench status {run or path.parent}` tells.") from error
     except (OSError, ValueError) as error:
         raise RunError(f"{path}: expected a JSON document, found {_what(error)}. Delete it and run the same command again.") from error
     if not isinstance(value, dict):

@@ -10,30 +10,31 @@ from typing import Any
 from raybench.core import schema
 from raybench.core.errors import RunError
 from raybench.core.fingerprint import digest
-from raybench.store.files import publish_exclusive
+from raybench.store.home import FOLDER, Home
 from raybench.store.json_files import to_json
 
 FILE = "manifest.json"
 _WIDTH = 120
 
 
-def write_manifest(folder: Path, content: Mapping[str, Any]) -> bool:
+def write_manifest(folder: Path, content: Mapping[str, Any], home: Home = FOLDER) -> bool:
     """Write the manifest of a run, unless there is one.
 
     Args:
         folder: The run directory.
         content: JSON values; stored beside the schema version and a digest, which tells editing by hand.
+        home: Of the run.
 
     Returns:
         False when the run has a manifest already: compare with `differences`.
     """
     plain = json.loads(to_json(content))
     document = {"schema": schema.VERSION, "digest": digest(plain), "content": plain}
-    return publish_exclusive(folder / FILE, to_json(document))
+    return home.publish_exclusive(folder / FILE, to_json(document))
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The content that was written.
+def read_manifest(folder: Path, name: str | None = None) -> dict[str, Any]:
+    """The content that was written; `name` is what the user calls the folder.
 
     Raises:
         RunError: when there is none, when it is damaged or was edited, or when a newer raybench wrote it.
@@ -42,7 +43,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         document = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise RunError(f"{folder}: this is no run directory: there is no {FILE}. Expected the folder that `raybench run` wrote.") from error
+        raise RunError(
+            f"{name or folder}: this is no run directory: there is no {FILE}. Expected the folder that `raybench run` wrote."
+        ) from error
     except (OSError, ValueError) as error:
         raise _damaged(path, f"it cannot be read as JSON ({error})") from error
     if not isinstance(document, dict) or not isinstance(document.get("schema"), int):

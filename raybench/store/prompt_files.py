@@ -24,6 +24,7 @@ from raybench.core.errors import DataError, InternalError, RunError
 from raybench.core.fingerprint import batch_digest, digest
 from raybench.store.duplicate_ids import Duplicate, IdHashes
 from raybench.store.files import make_folder, publish_exclusive, sha256_of, storage_errors, sync_file, sync_folder, temp_path
+from raybench.store.home import FOLDER, Home
 from raybench.store.json_files import to_json
 from raybench.store.prompt_digests import ShotDigests, body_digest
 from raybench.store.prompt_set import FILES, META, SHARD_COLUMNS, PromptSet
@@ -35,8 +36,8 @@ _IPC = pa.ipc.IpcWriteOptions(compression="lz4")
 class PromptWriter:
     """Writes a prompt set inside a `with` block that ends with `finish`; without it nothing stays behind."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, home: Home = FOLDER) -> None:
+        self._path, self._home = path, home
         self._temp = temp_path(path)
         self._ids = IdHashes()
         self._bodies: list[str] = []
@@ -132,6 +133,8 @@ class PromptWriter:
                 return
             os.rename(self._temp, self._path)
             sync_folder(self._path.parent)
+        for name in (*(f"{file}.arrow" for file in FILES), META):  # META last: it says that the others are there
+            self._home.keep(self._path / name)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:

@@ -12,6 +12,7 @@
     efficiency.json    the speed
     recheck.json       the noise floor, where it was measured
     damaged/           files that were set aside
+    lease/             who writes to it, on an object store
 
 Only the holder of the lock writes; everybody may read at any time. Resuming is the plan minus the files that are here.
 """
@@ -19,7 +20,8 @@ Only the holder of the lock writes; everybody may read at any time. Resuming is 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,8 +34,10 @@ from raybench.store import manifest
 from raybench.store.compaction import compact, dissolve
 from raybench.store.events import EventLog, read_events
 from raybench.store.files import TEMP_PREFIX, is_temp, make_folder
+from raybench.store.home import FOLDER, Home
 from raybench.store.json_files import read_json, write_json
-from raybench.store.lock import hold_lock
+from raybench.store.object_home import ObjectHome
+from raybench.store.objects import is_uri
 from raybench.store.prompt_files import PromptWriter
 from raybench.store.prompt_set import PromptSet
 from raybench.store.scores import ScoreWriter, read_scores
@@ -41,24 +45,40 @@ from raybench.store.shard_files import SUFFIX, Committed, Scan, ShardFiles, chec
 from raybench.store.shard_mark import ShardMark
 from raybench.store.telemetry import TelemetryWriter, read_telemetry
 
-_KNOWN = {"manifest.json", "state.json", "lock", "events", "prompts", "predictions", "telemetry", "scores", "damaged"}
+_KNOWN = {"manifest.json", "state.json", "lock", "lease", "events", "prompts", "predictions", "telemetry", "scores", "damaged"}
 
 
 class RunDir:
     """Handle of a run directory. Making one touches nothing."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, home: Home = FOLDER, name: str | None = None) -> None:
         self.path = path
+        """The folder; a working copy where the run is at home on an object store."""
+        self.home = home
+        self.name = str(path) if name is None else name
+        """What the user calls it: a folder or a URI."""
         self._is_locked = False
 
     @classmethod
-    def open(cls, path: Path) -> RunDir:
+    def at(cls, name: str | Path) -> RunDir:
+        """The run of that name: a folder, or s3://bucket/folder and the like.
+
+        Raises:
+            ConfigError: when the URI is none of ours, or its package is missing.
+        """
+        if not is_uri(name):
+            return cls(Path(name).expanduser())
+        home = ObjectHome(str(name))
+        return cls(home.folder, home=home, name=str(name))
+
+    @classmethod
+    def open(cls, name: str | Path) -> RunDir:
         """An existing run, for reading or resuming.
 
         Raises:
             RunError: when there is none, its manifest is damaged, or a newer raybench wrote it.
         """
-        run = cls(path)
+        run = cls.at(name)
         run.manifest()
         return run
 
@@ -84,46 +104,82 @@ class RunDir:
         existing = next(folder for folder in (self.path, *self.path.absolute().parents) if folder.exists())
         if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
             raise RunError(f"{self.path}: cannot be created: {existing} is not a folder that you may write to. Choose another --output.")
-        if self.path.is_dir() and not (self.path / manifest.FILE).exists():
-            foreign = sorted(name for name in os.listdir(self.path) if name not in _KNOWN and not is_temp(name))
-            if foreign:
-                raise RunError(f"{self.path}: not a run directory and not empty: it holds '{foreign[0]}'. Choose another --output.")
+        names = [name.removesuffix("/") for name in self.home.names(self.path)]
+        foreign = [name for name in names if name not in _KNOWN and not is_temp(name)]
+        if foreign and manifest.FILE not in names:
+            raise RunError(f"{self.name}: not a run directory and not empty: it holds '{foreign[0]}'. Choose another --output.")
 
     @contextmanager
     def lock(self, *, started: float) -> Iterator[None]:
-        """Be the only writer inside the block; see `hold_lock`.
+        """Be the only writer inside the block; see `hold_lock` and `hold_lease`.
 
         Raises:
             RunError: when another process is.
         """
-        with hold_lock(self.path, started=started):
+        with self.home.lock(self.path, started=started):
             self._is_locked = True
             try:
                 yield
             finally:
                 self._is_locked = False
 
+    def is_held(self) -> bool:
+        """Whether a process writes to the run now."""
+        return self.home.is_held(self.path)
+
+    def move_aside(self) -> None:
+        """Move the run to `<name>.old-<n>`; nothing is deleted. Nothing where there is no run.
+
+        Raises:
+            RunError: when it is no run directory, or another process writes to it.
+        """
+        if self.home.names(self.path):
+            self.create()  # refuses what raybench did not write
+            self.home.move_aside(self.path)
+
+    def bring(self, *names: str) -> None:
+        """Have files or folders of the run, all of it without a name, lie in `path`: many requests at once are faster than one after the other."""
+        self.home.bring(*(self.path / name for name in names or ("",)))
+
+    def copy_to(self, target: Path, names: Sequence[str] = ()) -> int:
+        """Copy the run, or files and folders of it, into a new folder; returns the number of files.
+
+        Raises:
+            RunError: when the folder is not empty.
+        """
+        if target.exists() and any(target.iterdir()):
+            raise RunError(f"{target}: exists and is not empty; choose another --output.")
+        self.bring(*names)
+        shutil.copytree(self.path, target, dirs_exist_ok=True)
+        return sum(path.is_file() for path in target.rglob("*"))
+
     def write_manifest(self, content: Mapping[str, Any]) -> bool:
         """Write what the run is; False when that is written already (see `manifest.differences`)."""
-        return manifest.write_manifest(self.path, content)
+        return manifest.write_manifest(self.path, content, self.home)
 
     def manifest(self) -> dict[str, Any]:
         """What the run is."""
-        return manifest.read_manifest(self.path)
+        self.bring(manifest.FILE)
+        return manifest.read_manifest(self.path, self.name)
+
+    def has_manifest(self) -> bool:
+        """Whether a run was begun here."""
+        return manifest.FILE in self.home.names(self.path)
 
     # predictions
 
     def pairs(self) -> list[tuple[str, str]]:
         """The (task, model) pairs that have predictions, sorted."""
         found: set[tuple[str, str]] = set()
-        for path in (self.path / "predictions").glob("*/*"):
-            if not is_temp(path) and (path.is_dir() or path.suffix == SUFFIX):
-                found.add((path.parent.name, path.name if path.is_dir() else path.stem))
+        for task in self.home.names(self.path / "predictions"):
+            for name in self.home.names(self.path / "predictions" / task):
+                if not is_temp(name.rstrip("/")) and name.endswith(("/", SUFFIX)):
+                    found.add((task.rstrip("/"), name.removesuffix("/").removesuffix(SUFFIX)))
         return sorted(found)
 
     def shard_files(self, task: str, model: str) -> ShardFiles:
         """The committed shards of a (task, model)."""
-        return ShardFiles(self.path / "predictions", task, model)
+        return ShardFiles(self.path / "predictions", task, model, self.home)
 
     def commit(self, task: str, model: str, batch: pa.RecordBatch, mark: ShardMark, *, is_fresh: bool = False) -> Committed:
         """Publish a shard; see `ShardFiles.commit`."""
@@ -159,6 +215,7 @@ class RunDir:
         files = self.shard_files(task, model)
         if fingerprint in files.scan_compacted().shards:
             return dissolve(files, self.path / "damaged")
+        self.home.bring(files.path(fingerprint))
         if files.path(fingerprint).exists():
             files.set_aside(files.path(fingerprint), self.path / "damaged")
         return [fingerprint]
@@ -167,7 +224,7 @@ class RunDir:
 
     def prompt_writer(self, name: str) -> PromptWriter:
         """Writes the prompt set `name`; see `PromptWriter`."""
-        return PromptWriter(self.path / "prompts" / check_name(name, "prompt set"))
+        return PromptWriter(self.path / "prompts" / check_name(name, "prompt set"), self.home)
 
     def prompts(self, name: str) -> PromptSet | None:
         """The prompt set `name`, or None when it was not written yet.
@@ -176,28 +233,41 @@ class RunDir:
             RunError: when it is damaged.
         """
         path = self.path / "prompts" / check_name(name, "prompt set")
+        self.home.bring(path)
         return PromptSet.open(path) if path.exists() else None
+
+    def remove_prompts(self, name: str) -> None:
+        """Give a prompt set up: one of a run that ended before it had a manifest."""
+        path = self.path / "prompts" / check_name(name, "prompt set")
+        self.home.remove([path / file for file in self.home.names(path)])
+        shutil.rmtree(path, ignore_errors=True)
 
     def score_writer(self, task: str, model: str, schema: pa.Schema) -> ScoreWriter:
         """Writes the score table of a (task, model); see `ScoreWriter`."""
-        return ScoreWriter(self._scores(task, model), schema)
+        return ScoreWriter(self._scores(task, model), schema, self.home)
 
     def scores(self, task: str, model: str) -> pa.Table:
         """The score table of a (task, model); see `read_scores`."""
+        self.home.bring(self._scores(task, model))
         return read_scores(self._scores(task, model))
+
+    def has_scores(self, task: str, model: str) -> bool:
+        """Whether a (task, model) was scored."""
+        return self._scores(task, model).name in self.home.names(self._scores(task, model).parent)
 
     def write_state(self, state: Mapping[str, Any]) -> None:
         """Say how far the run is."""
-        write_json(self.path / "state.json", state)
+        self._write("state.json", state)
 
     def state(self) -> dict[str, Any]:
         """How far the run is; empty before it began."""
+        self.bring("state.json")
         path = self.path / "state.json"
         return read_json(path) if path.exists() else {}
 
     def write_results(self, results: Mapping[str, Any]) -> None:
         """Write the numbers: content only, so that equal runs have equal files."""
-        write_json(self.path / "results.json", results)
+        self._write("results.json", results)
 
     def read_results(self) -> dict[str, Any]:
         """The numbers.
@@ -205,11 +275,12 @@ class RunDir:
         Raises:
             RunError: when there are none yet.
         """
-        return read_json(self.path / "results.json")
+        self.bring("results.json")
+        return read_json(self.path / "results.json", self.name)
 
     def write_rechecks(self, rechecks: Sequence[Recheck]) -> None:
         """Keep the noise floors."""
-        write_json(self.path / "recheck.json", rechecks_to_json(rechecks))
+        self._write("recheck.json", rechecks_to_json(rechecks))
 
     def rechecks(self) -> tuple[Recheck, ...]:
         """The noise floors that were measured; empty where none was.
@@ -217,33 +288,43 @@ class RunDir:
         Raises:
             RunError: when they are damaged.
         """
+        self.bring("recheck.json")
         path = self.path / "recheck.json"
         return rechecks_from_json(read_json(path)) if path.exists() else ()
 
     def write_efficiency(self, measured: Mapping[str, Any]) -> None:
         """Write the measured summaries."""
-        write_json(self.path / "efficiency.json", measured)
+        self._write("efficiency.json", measured)
 
     def read_efficiency(self) -> dict[str, Any]:
         """The measured summaries."""
-        return read_json(self.path / "efficiency.json")
+        self.bring("efficiency.json")
+        return read_json(self.path / "efficiency.json", self.name)
+
+    def _write(self, name: str, value: Mapping[str, Any]) -> None:
+        write_json(self.path / name, value)
+        self.home.keep(self.path / name)
 
     # what happened
 
-    def event_log(self) -> EventLog:
-        """A new segment of the event log."""
-        return EventLog(self.path / "events")
+    def event_log(self, echo: Callable[[str], None] | None = None) -> EventLog:
+        """A new segment of the event log; `echo` gets every line as well."""
+        self.bring("events")  # their numbers go on
+        return EventLog(self.path / "events", self.home, echo)
 
     def events(self) -> Iterator[dict[str, Any]]:
         """All events so far; see `read_events`."""
+        self.bring("events")
         return read_events(self.path / "events")
 
     def telemetry_writer(self) -> TelemetryWriter:
         """Writes telemetry; see `TelemetryWriter`."""
-        return TelemetryWriter(self.path / "telemetry")
+        self.bring("telemetry")
+        return TelemetryWriter(self.path / "telemetry", home=self.home)
 
     def telemetry(self) -> pa.Table:
         """All telemetry so far."""
+        self.bring("telemetry")
         return read_telemetry(self.path / "telemetry")
 
     def stale(self) -> list[Path]:

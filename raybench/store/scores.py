@@ -11,14 +11,15 @@ import pyarrow.parquet as pq
 
 from raybench.core.errors import RunError
 from raybench.store.files import make_folder, staged, storage_errors
+from raybench.store.home import FOLDER, Home
 from raybench.store.parquet_files import DamagedFile, parsing, writer_options
 
 
 class ScoreWriter:
     """Streams record batches into a table that appears, whole, at the end of the `with` block; after an error the old one stays."""
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self._path = path
+    def __init__(self, path: Path, schema: pa.Schema, home: Home = FOLDER) -> None:
+        self._path, self._home = path, home
         self._schema = schema
         self._stack = ExitStack()
         self._writer: pq.ParquetWriter | None = None
@@ -44,6 +45,8 @@ class ScoreWriter:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._stack.__exit__(kind, error, trace)
+        if kind is None:
+            self._home.keep(self._path)
 
 
 def read_scores(path: Path) -> pa.Table:

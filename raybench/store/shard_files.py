@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,8 @@ import pyarrow as pa
 from raybench.core.checkpoint import NAME
 from raybench.core.errors import InternalError
 from raybench.core.fingerprint import batch_digest
-from raybench.store.files import is_temp, make_folder, publish_exclusive, storage_errors, sync_folder
+from raybench.store.files import is_temp, make_folder, storage_errors, sync_folder
+from raybench.store.home import FOLDER, Home
 from raybench.store.parquet_files import DamagedFile, encode
 from raybench.store.shard_mark import ShardMark, marks_to_footer
 from raybench.store.shard_reader import DamagedShard, SchemaCheck, ShardInfo, ShardReader, info_of_single, infos_of_compacted, kind_of
@@ -70,7 +71,8 @@ class ShardFiles:
     Where both hold a shard the compacted file counts: the other is what a killed compaction left behind.
     """
 
-    def __init__(self, predictions: Path, task: str, model: str) -> None:
+    def __init__(self, predictions: Path, task: str, model: str, home: Home = FOLDER) -> None:
+        self.home = home
         self.task = check_name(task, "task")
         self.model = check_name(model, "model")
         self.folder = predictions / task / model
@@ -103,9 +105,7 @@ class ShardFiles:
 
     def _publish(self, batch: pa.RecordBatch, mark: ShardMark, *, is_wanted: bool) -> Committed:
         data = memoryview(encode(batch, marks_to_footer([mark])))
-        if is_wanted:
-            make_folder(self.folder)
-        is_new = is_wanted and publish_exclusive(self.path(mark.fingerprint), data)
+        is_new = is_wanted and self.home.publish_exclusive(self.path(mark.fingerprint), data)
         return Committed(is_new=is_new, sha256=hashlib.sha256(data).hexdigest(), num_bytes=len(data))
 
     def _check(self, batch: pa.RecordBatch, mark: ShardMark, *, is_fresh: bool = False) -> None:
@@ -126,6 +126,8 @@ class ShardFiles:
         # Second, since compaction publishes first and removes afterwards: if there is no compacted file now, none of the single
         # files had been removed when they were listed.
         compacted = self.scan_compacted()
+        if isinstance(singles.shards, _Listed):
+            return Scan(shards=singles.shards.beside(compacted.shards), damaged=compacted.damaged)
         return Scan(shards={**singles.shards, **compacted.shards}, damaged=singles.damaged + compacted.damaged)
 
     def scan_singles(self) -> Scan:
@@ -133,9 +135,10 @@ class ShardFiles:
         shards: dict[str, ShardInfo] = {}
         damaged: list[Damaged] = []
         schemas = SchemaCheck()
-        for name in _names(self.folder):
-            if is_temp(name) or not name.endswith(SUFFIX):
-                continue
+        names = [name for name in self.home.names(self.folder) if name.endswith(SUFFIX) and not is_temp(name)]
+        if self.home is not FOLDER:
+            return Scan(shards=_Listed([name.removesuffix(SUFFIX) for name in names], self._info))
+        for name in names:
             path, fingerprint = self.folder / name, name.removesuffix(SUFFIX)
             try:
                 shards[fingerprint] = info_of_single(path, fingerprint, schemas)
@@ -145,8 +148,16 @@ class ShardFiles:
                 damaged.append(Damaged(path=path, reason=str(error)))
         return Scan(shards=shards, damaged=tuple(damaged))
 
+    def _info(self, fingerprint: str) -> ShardInfo:
+        self.home.bring(self.path(fingerprint))
+        try:
+            return info_of_single(self.path(fingerprint), fingerprint, SchemaCheck())
+        except (DamagedFile, FileNotFoundError) as error:
+            raise self._damaged(fingerprint, str(error)) from error
+
     def scan_compacted(self) -> Scan:
         """The shards of the compacted file; none if there is no such file."""
+        self.home.bring(self.compacted)
         try:
             infos = infos_of_compacted(self.compacted)
         except FileNotFoundError:
@@ -170,6 +181,7 @@ class ShardFiles:
             DamagedShard: as in `read`.
         """
         compacted = self.scan_compacted().shards
+        self.home.bring(*(self.path(name) for name in fingerprints if name not in compacted))
         schemas = SchemaCheck()
         with ShardReader() as reader:
             for fingerprint in fingerprints:
@@ -188,6 +200,7 @@ class ShardFiles:
     def set_aside(self, path: Path, damaged: Path) -> Path:
         """Move a file to `damaged/<task>/<model>/`, where nothing looks for shards; returns its new path."""
         folder = damaged / self.task / self.model
+        self.home.bring(path, folder)
         make_folder(folder)
         number = 1
         while (target := folder / f"{path.name}.{number}").exists():
@@ -196,6 +209,8 @@ class ShardFiles:
             os.rename(path, target)
             sync_folder(folder)
             sync_folder(path.parent)
+        self.home.keep(target)
+        self.home.remove([path])
         return target
 
     def _damaged(self, fingerprint: str, reason: str) -> DamagedShard:
@@ -205,10 +220,28 @@ class ShardFiles:
         )
 
 
-def _names(folder: Path) -> list[str]:
-    """Sorted names in a folder; a missing one has none."""
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(entry.name for entry in entries)
-    except FileNotFoundError:
-        return []
+class _Listed(Mapping[str, ShardInfo]):
+    """Shards on an object store: there by name, from the listing; read only when somebody asks for the mark."""
+
+    def __init__(self, names: Sequence[str], read: Callable[[str], ShardInfo], known: Mapping[str, ShardInfo] | None = None) -> None:
+        self._known = known or {}
+        self._names = dict.fromkeys([*names, *self._known])
+        self._read = read
+
+    def beside(self, known: Mapping[str, ShardInfo]) -> _Listed:
+        """With shards that have been read."""
+        return _Listed(list(self._names), self._read, known)
+
+    def __getitem__(self, name: str) -> ShardInfo:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._known.get(name) or self._read(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from raybench.core.schema import TELEMETRY
 from raybench.store.files import make_folder, storage_errors, temp_path
+from raybench.store.home import FOLDER, Home
 from raybench.store.parquet_files import DamagedFile, parsing
 from raybench.store.segments import next_segment, segments
 
@@ -22,8 +23,8 @@ SEGMENT_ROWS = 4096
 class TelemetryWriter:
     """Gathers rows and writes them as Parquet segments, when there are enough and at the close."""
 
-    def __init__(self, folder: Path, *, segment_rows: int = SEGMENT_ROWS) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, *, segment_rows: int = SEGMENT_ROWS, home: Home = FOLDER) -> None:
+        self._folder, self._home = folder, home
         self._segment_rows = segment_rows
         self._rows: list[Mapping[str, Any]] = []
 
@@ -57,6 +58,7 @@ class TelemetryWriter:
                 temp.rename(path)  # one writer holds the lock, so nobody took the name
         finally:
             temp.unlink(missing_ok=True)
+        self._home.keep(path)
         self._rows = []
 
 

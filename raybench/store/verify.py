@@ -28,6 +28,12 @@ _SET_FILES = {"samples.arrow", "requests.arrow", "shots.arrow", "meta.json"}
 
 def verify(run: RunDir) -> list[str]:
     """Problems of a run directory, one sentence each; empty when everything is whole. Unfinished `.tmp-` files are no problem."""
+    run.bring()
+    found = _problems(RunDir(run.path))  # everything is in the folder now
+    return [text.replace(str(run.path), run.name) for text in found]
+
+
+def _problems(run: RunDir) -> list[str]:
     return [
         *_documents(run),
         *_predictions(run),
@@ -44,6 +50,7 @@ def content_sha256(run: RunDir) -> str:
 
     Over (task, model, fingerprint, digest of the rows), sorted; from footers, so `verify` tells whether the rows still fit.
     """
+    run.bring("predictions")
     rows = sorted(
         [task, model, fingerprint, info.mark.content_digest]
         for task, model in run.pairs()
