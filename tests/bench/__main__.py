@@ -12,7 +12,21 @@ from pathlib import Path
 
 from raybench.driver.environment import versions
 
-NAMES = ("startup", "simulation", "gather", "memory", "resume", "planning", "latency", "failure", "encoders", "generate", "likelihood")
+NAMES = (
+    "startup",
+    "simulation",
+    "gather",
+    "memory",
+    "resume",
+    "object_store",
+    "planning",
+    "latency",
+    "failure",
+    "encoders",
+    "generate",
+    "likelihood",
+    "scaling",
+)
 
 
 def main() -> None:
