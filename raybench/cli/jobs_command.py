@@ -11,9 +11,11 @@ from typing import Any
 
 import click
 
-from raybench.launch.archive import unpack
+from raybench.launch.archive import RESULTS, unpack
 from raybench.launch.job import Job
 from raybench.launch.ray_job import RayJobs
+from raybench.store.objects import is_uri
+from raybench.store.run_dir import RunDir
 
 Function = Callable[..., Any]
 
@@ -144,10 +146,14 @@ def cancel(job: str, address: str, allow_no_token: bool) -> int:
 @click.option("--output", type=click.Path(path_type=Path), help="Where to put the run directory; by default runs/<name>.")
 @click.option("--only", type=click.Choice(["results"]), help="results: numbers and their origin, without prompts and answers.")
 def fetch(job: str, address: str, allow_no_token: bool, output: Path | None, only: str | None) -> int:
-    """Bring a run directory here; no shared file system is needed. At most 200 MB, packed."""
+    """Bring a run directory here: at most 200 MB, packed, from the cluster; all of it from an object store."""
     jobs = open_jobs(address, allow_no_token=allow_no_token)
-    target = output or Path("runs") / jobs.get(job).run
-    count = unpack(jobs.archive(job, only_results=only is not None), target)
+    found = jobs.get(job)
+    target = output or Path("runs") / found.run
+    if is_uri(found.output):
+        count = RunDir.open(found.output).copy_to(target, RESULTS if only else ())
+    else:
+        count = unpack(jobs.archive(job, only_results=only is not None), target)
     click.echo(f"{count} files: {target}")
     return 0
 

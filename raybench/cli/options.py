@@ -25,7 +25,7 @@ _OPTIONS = [
     click.option("--limit", type=int, help="Only the first n samples of every task."),
     click.option("--pool", type=click.Choice(["auto", "local", "ray"]), help="local: in this process; ray: on a cluster."),
     click.option("--address", help="host:port of a Ray cluster to join."),
-    click.option("--output", type=click.Path(path_type=Path), help="Run directory; by default runs/<name>."),
+    click.option("--output", help="Run directory, or s3://bucket/folder or gs://bucket/folder; by default runs/<name>."),
 ]
 
 

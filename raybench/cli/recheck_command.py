@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import click
 
@@ -14,13 +13,13 @@ from raybench.report.plain import plain
 
 
 @click.command("recheck")
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run")
 @click.option("--sample", "num_samples", default=50, show_default=True, type=click.IntRange(1), help="Samples of each model and task.")
 @click.option("--seed", default=0, show_default=True, help="Of the draw of samples.")
 @click.option("--task", help="Only this task, as in the table.")
 @click.option("--model", help="Only this model, as in the table.")
 @click.option("--json", "as_json", is_flag=True, help="Print all that was found, sample by sample, as JSON.")
-def command(run: Path, num_samples: int, seed: int, task: str | None, model: str | None, as_json: bool) -> int:
+def command(run: str, num_samples: int, seed: int, task: str | None, model: str | None, as_json: bool) -> int:
     """Answer some samples of a run again with the PyTorch engine in float32: the noise floor of its numbers.
 
     What was found is kept in the run directory, and `raybench report` prints it beside the sampling error.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, cast
 
 import click
@@ -16,9 +15,9 @@ from raybench.store.run_dir import RunDir
 
 
 @click.command("report")
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("runs", nargs=-1, required=True)
 @click.option("--format", "form", type=click.Choice(list(FORMATS)), default="terminal", show_default=True, help="How to print it.")
-def command(runs: tuple[Path, ...], form: str) -> int:
+def command(runs: tuple[str, ...], form: str) -> int:
     """Print the results of one or several runs as a table, Markdown, LaTeX, CSV or JSON.
 
     \b

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import click
@@ -24,12 +24,15 @@ from raybench.report import Progress, render
 @click.command("run")
 @config_options
 @click.option("--new", is_flag=True, help="Move an existing run directory aside and start afresh.")
-@click.option(
-    "--reuse", multiple=True, type=click.Path(path_type=Path), help="Take over equal shards of another run; may stand several times."
-)
+@click.option("--reuse", multiple=True, help="Take over equal shards of another run; may stand several times.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
+@click.option(
+    "--json-log",
+    is_flag=True,
+    help="Write what happens to stderr as JSON lines, with shards, engines and nodes, in place of the progress display.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Say what happens on the way.")
-def command(new: bool, reuse: tuple[Path, ...], as_json: bool, verbose: bool, **source: Any) -> int:
+def command(new: bool, reuse: tuple[str, ...], as_json: bool, json_log: bool, verbose: bool, **source: Any) -> int:
     """Evaluate models on tasks; the same command again resumes.
 
     \b
@@ -45,14 +48,16 @@ def command(new: bool, reuse: tuple[Path, ...], as_json: bool, verbose: bool, **
             f"# this run as a file:\n{yaml.safe_dump(config.model_dump(mode='json', exclude_defaults=True), sort_keys=False)}", err=True
         )
     with _telling_failure(config):
-        report = run(config, new=new, reuse=reuse, watch=_watch, tell=_tell(verbose))
+        report = run(
+            config, new=new, reuse=reuse, watch=None if json_log else _watch, tell=_tell(verbose), echo=_echo if json_log else None
+        )
     if as_json:
         click.echo(render([report.results], "json"), nl=False)
     else:
         styled = sys.stdout.isatty()
         width = shutil.get_terminal_size().columns if styled else None
         click.echo(render([report.results], "terminal", width=width, is_styled=styled), nl=False)
-    _close(config, report)
+    _close(config, report, json_log=json_log)
     return report.exit_code
 
 
@@ -67,7 +72,7 @@ def _telling_failure(config: RunConfig) -> Iterator[None]:
         raise
 
 
-def _on_finish(config: RunConfig, path: Path, code: int, summary: str) -> None:
+def _on_finish(config: RunConfig, path: str, code: int, summary: str) -> None:
     problem = tell_finish(config.on_finish, path=path, exit_code=code, summary=summary[:1000])
     if problem is not None:
         click.echo(f"raybench: {problem}", err=True)
@@ -89,13 +94,21 @@ def _tell(verbose: bool) -> Any:
     return tell
 
 
-def _close(config: RunConfig, report: Report) -> None:
+def _echo(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _close(config: RunConfig, report: Report, *, json_log: bool) -> None:
     """What a user wants to know at the end: how long, where, and what is left to do."""
-    resumed = f", {report.num_resumed} of them from before" if report.num_resumed else ""
-    click.echo(f"{report.num_samples} samples{resumed} in {report.outcome.seconds:.1f} s: {report.path}", err=True)
-    for problem in report.problems:
-        click.echo(f"raybench: {problem}", err=True)
+    if json_log:
+        last = {"event": "report", "time": time.time(), "run": report.name, "exit_code": report.exit_code, "problems": report.problems}
+        _echo(json.dumps({**last, "samples": report.num_samples, "resumed": report.num_resumed}))
+    else:
+        resumed = f", {report.num_resumed} of them from before" if report.num_resumed else ""
+        click.echo(f"{report.num_samples} samples{resumed} in {report.outcome.seconds:.1f} s: {report.name}", err=True)
+        for problem in report.problems:
+            click.echo(f"raybench: {problem}", err=True)
     summary = report.problems[0] if report.problems else "complete"
     _on_finish(
-        config, report.path, report.exit_code, f"{config.name}: {report.num_samples} samples in {report.outcome.seconds:.0f} s, {summary}"
+        config, report.name, report.exit_code, f"{config.name}: {report.num_samples} samples in {report.outcome.seconds:.0f} s, {summary}"
     )

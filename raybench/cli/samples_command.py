@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from itertools import islice
-from pathlib import Path
 
 import click
 
@@ -18,7 +17,7 @@ _MARKS = ("wrong", "errors", "truncated", "unparsed", "length")
 
 
 @click.command("samples")
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run")
 @click.option("--task", required=True, help="Task, as in the table.")
 @click.option("--model", help="Model, as in the table; by default all.")
 @click.option("--id", "ids", multiple=True, help="Only this sample; may stand several times.")
@@ -31,7 +30,7 @@ _MARKS = ("wrong", "errors", "truncated", "unparsed", "length")
 @click.option("--full", is_flag=True, help="Show description and few-shot examples as well.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def command(
-    run: Path, task: str, model: str | None, ids: tuple[str, ...], which: Which | None, count: int, full: bool, as_json: bool
+    run: str, task: str, model: str | None, ids: tuple[str, ...], which: Which | None, count: int, full: bool, as_json: bool
 ) -> int:
     """Show questions, answers and scores of single samples.
 

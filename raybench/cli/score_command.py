@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import click
 
@@ -12,9 +11,9 @@ from raybench.report import render
 
 
 @click.command("score")
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
-def command(run: Path, as_json: bool) -> int:
+def command(run: str, as_json: bool) -> int:
     """Compute the metrics of a run again from its stored answers. Needs no model.
 
     \b

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from pathlib import Path
 
 import click
 
@@ -12,9 +11,9 @@ from raybench.driver.status import read_status
 
 
 @click.command("status")
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
-def command(run: Path, as_json: bool) -> int:
+def command(run: str, as_json: bool) -> int:
     """Show how far a run is, from another terminal.
 
     \b

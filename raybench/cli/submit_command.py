@@ -16,6 +16,7 @@ from raybench.core.errors import ConfigError
 from raybench.launch import slurm
 from raybench.launch.job import JobRequest
 from raybench.launch.upload import split_environment, stage
+from raybench.store.objects import is_uri
 
 _RAY_ONLY = ("working_dir", "exclude", "pip", "image")
 _SLURM_ONLY = ("nodes", "gpus_per_node", "cpus_per_node", "time", "sbatch", "setup", "dry_run")
@@ -28,7 +29,10 @@ _SLURM_ONLY = ("nodes", "gpus_per_node", "cpus_per_node", "time", "sbatch", "set
 @allow_option
 @click.option("--set", "settings", multiple=True, metavar="PATH=VALUE", help="Override a field: engine.dtype=bfloat16, tasks.0.shots=5.")
 @click.option("--limit", type=int, help="Only the first n samples of every task.")
-@click.option("--output", help="Run directory, on the cluster; by default below ~/raybench for ray, runs/<name> for slurm.")
+@click.option(
+    "--output",
+    help="Run directory, on the cluster, or s3://bucket/folder and the like (ray); by default below ~/raybench for ray, runs/<name> for slurm.",
+)
 @click.option("--retries", type=click.IntRange(0, 100), default=0, help="Further tries after exit codes 1 and 3; never after 2 and 4.")
 @click.option(
     "--env", multiple=True, metavar="NAME[=VALUE]", help="NAME must be set on the cluster; NAME=VALUE travels, readable, so no secrets."
@@ -82,7 +86,7 @@ def _ray(run: RunConfig, given: dict[str, Any]) -> int:
         raise click.UsageError("--via ray needs --address, the dashboard of the cluster: http://head:8265.")
     require, plain = split_environment(given["env"])
     output = given["output"] or run.output or f"runs/{run.name}"
-    if not output.startswith(("/", "~")):  # a job begins in a folder that is thrown away
+    if not output.startswith(("/", "~")) and not is_uri(output):  # a job begins in a folder that is thrown away
         output = f"~/raybench/{output}"
     jobs = open_jobs(given["address"], allow_no_token=given["allow_no_token"])
     with tempfile.TemporaryDirectory(prefix="raybench-submit-") as folder:
@@ -93,7 +97,8 @@ def _ray(run: RunConfig, given: dict[str, Any]) -> int:
             pip=given["pip"], image=given["image"],
         )  # fmt: skip
         job_id = jobs.submit(request)
-    click.echo(f"job {job_id}; its run directory is {output} on the node that runs the driver", err=True)
+    where = "" if is_uri(output) else " on the node that runs the driver"
+    click.echo(f"job {job_id}; its run directory is {output}{where}", err=True)
     if given["detach"]:
         click.echo(job_id)
         return 0
@@ -102,7 +107,12 @@ def _ray(run: RunConfig, given: dict[str, Any]) -> int:
 
 def _slurm(run: RunConfig, given: dict[str, Any]) -> int:
     require, plain = split_environment(given["env"])
-    output = Path(given["output"] or run.output or f"runs/{run.name}").expanduser().absolute()
+    name = given["output"] or run.output or f"runs/{run.name}"
+    if is_uri(name):
+        raise ConfigError(
+            f"--output {name}: with slurm, script, token and log lie beside the run directory; expected a folder that all nodes share."
+        )
+    output = Path(name).expanduser().absolute()
     allocation = slurm.Allocation(
         nodes=given["nodes"] or 1, gpus_per_node=given["gpus_per_node"] or 0, cpus_per_node=given["cpus_per_node"] or 4,
         time_limit=given["time"] or "01:00:00", options=given["sbatch"], setup=given["setup"],

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from raybench.store.run_dir import RunDir
@@ -11,8 +9,8 @@ from raybench.store.verify import content_sha256, verify
 
 
 @click.command("verify")
-@click.argument("run", type=click.Path(path_type=Path))
-def command(run: Path) -> int:
+@click.argument("run")
+def command(run: str) -> int:
     """Check every file of a run against its digests and print the hash of its content.
 
     Two runs with the same hash have the same rows: what the models saw and answered.

@@ -39,6 +39,8 @@ class Checkpoint:
     """Commit, tag or branch of a hub id."""
     path: str | None = None
     """Folder or file on this machine; None for a hub id that the engine fetches."""
+    staged: str | None = None
+    """Of a checkpoint on an object store: the digest of its files, which every node that brings them holds them against."""
     identity: str = ""
     """Digest of the files, or `hub:<id>@<commit>`; empty until resolved."""
     tokenizer: str | None = None

@@ -24,7 +24,9 @@ class ResourcesConfig(Strict):
     custom: dict[str, float] = Field(default_factory=dict)
     """Custom Ray resources of one engine."""
     engines: Literal["auto"] | int = "auto"
-    """Engine processes; auto: as many as fit."""
+    """Engine processes at most; auto: as many as fit."""
+    min_engines: int = Field(1, ge=1)
+    """Where so many cannot be started, the run ends as incomplete; above that it goes on with as many as there are."""
 
     @field_validator("engines", mode="before")
     @classmethod
@@ -32,6 +34,12 @@ class ResourcesConfig(Strict):
         if value != "auto" and (type(value) is not int or value < 1):
             raise ValueError("expected auto or a number of at least 1")
         return value
+
+    @model_validator(mode="after")
+    def _least_is_not_above_most(self) -> ResourcesConfig:
+        if self.engines != "auto" and self.min_engines > self.engines:
+            raise ValueError(f"min_engines is {self.min_engines}, engines at most {self.engines}")
+        return self
 
 
 class SamplingConfig(Strict):
@@ -100,7 +108,7 @@ class ModelConfig(Strict):
     """One checkpoint, several revisions of a hub id, or a glob of checkpoint folders."""
 
     checkpoint: str = ""
-    """Hub id (with @revision), folder, glob, GGUF file or package://module/file; empty only for the fake engine. For a plain PyTorch module:
+    """Hub id (with @revision), folder, glob, GGUF file, package://module/file, or s3://bucket/folder and the like; empty only for the fake engine. For a plain PyTorch module:
     {factory: package.module:function, state: weights.pt or .safetensors, tokenizer: folder, kinds: [...]}, with `labels` and `arguments`."""
     module: ModuleConfig | None = None
     """Set from such a `checkpoint`, which is then the state file."""
@@ -316,7 +324,7 @@ class RunConfig(Strict):
     ray: RayConfig = RayConfig()
     """The cluster."""
     output: str | None = None
-    """Run directory; None: runs/<name>."""
+    """Run directory, or s3://bucket/folder or gs://bucket/folder; None: runs/<name>."""
     seed: int = 0
     """Of few-shot draws, sampling and the bootstrap."""
     limit: int | None = Field(None, ge=1)

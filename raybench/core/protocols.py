@@ -271,7 +271,14 @@ class Progress:
     engine: int
 
 
-Event = Started | CheckpointFailed | Done | Failed | Lost | Progress
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leaving:
+    """The node of an engine is going away: what runs may end, and nothing further is begun there."""
+
+    engine: int
+
+
+Event = Started | CheckpointFailed | Done | Failed | Lost | Progress | Leaving
 
 
 class Pool(Protocol):
@@ -301,6 +308,12 @@ class Pool(Protocol):
 
     def stop(self, engine: int) -> None:
         """End an engine process at once; no event follows."""
+
+    def observe(self, event: Mapping[str, Any]) -> None:
+        """What the driver logs, as it happens, for the place's own metrics.
+
+        Besides the events of the log a `tick` now and then, with `pending` and `in_flight` shards and `engines`.
+        """
 
     def close(self) -> None:
         """End all engines, and the cluster if this pool started it."""

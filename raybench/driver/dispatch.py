@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raybench.core.errors import ConfigError, InternalError
-from raybench.core.protocols import CheckpointFailed, Done, Event, Failed, Lost, Progress, Started
+from raybench.core.protocols import CheckpointFailed, Done, Event, Failed, Leaving, Lost, Progress, Started
 
 TAIL_FACTOR = 2.0
 """A running shard gets a second copy after this many times its expected duration."""
@@ -36,6 +36,8 @@ class Shape:
     """Resources of one engine; always with `engine: 1`."""
     max_engines: int | None
     """None: as many as fit."""
+    min_engines: int = 1
+    """Where so many cannot be started, the rest of the work is given up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +99,7 @@ class Commit:
 class Note:
     """Something the user should hear about."""
 
-    kind: Literal["retry", "gave_up", "engine_lost", "engine_stalled", "model_failed", "tail_copy", "shape_failed"]
+    kind: Literal["retry", "gave_up", "engine_lost", "engine_leaving", "engine_stalled", "model_failed", "tail_copy", "shape_failed"]
     message: str
     shard: int | None = None
     engine: int | None = None
@@ -116,6 +118,7 @@ class _Engine:
     since: float = 0.0  # of the last sign of life
     running: dict[int, float] = field(default_factory=dict)  # shard -> when it began
     attempts: dict[int, int] = field(default_factory=dict)  # shard -> which try this is
+    leaving: bool = False  # it ends what it runs; its place is free for another already
 
 
 @dataclass(slots=True)
@@ -212,6 +215,11 @@ class Dispatcher:
         return len(self._engines)
 
     @property
+    def num_pending(self) -> int:
+        """Shards that wait for an engine."""
+        return sum(map(len, self._queues))
+
+    @property
     def failed_models(self) -> Mapping[int, str]:
         """Models whose checkpoint cannot be loaded, with the reason."""
         return self._failed_models
@@ -270,6 +278,14 @@ class Dispatcher:
                 self._remove(engine, actions, event.message)
                 if starting:
                     self._count_start_failure(engine.shape, event.message, actions)
+            case Leaving() if not engine.leaving:
+                text = f"engine {engine.number}: its node is going away; it gets no further shard"
+                actions.append(Note("engine_leaving", text, engine=engine.number))
+                self._give_back(engine)
+                engine.leaving = True
+        if engine.leaving and not engine.running and engine.number in self._engines:
+            self._remove(engine, actions, "")
+            actions.append(Stop(engine.number))
         return self._assign(actions, now)
 
     def grow(self, capacity: Mapping[str, float], now: float) -> list[Action]:
@@ -301,6 +317,8 @@ class Dispatcher:
     # ---- bookkeeping
 
     def _free_up(self, engine: _Engine) -> None:
+        if engine.leaving:
+            return
         self._idle[engine.number] = self._fresh[engine.number] = None
 
     def _finish(self, engine: _Engine, shard: int, now: float, actions: list[Action]) -> None:
@@ -349,6 +367,13 @@ class Dispatcher:
         for shard in running:
             self._release(engine, shard)
         del self._engines[engine.number]
+        if not engine.leaving:
+            self._give_back(engine)
+        for shard in running:
+            self._retry(shard, engine.number, reason, actions)
+
+    def _give_back(self, engine: _Engine) -> None:
+        """Count an engine no longer: its place may be taken by another."""
         self._idle.pop(engine.number, None)
         self._fresh.pop(engine.number, None)
         self._fresh |= self._idle  # one of them may be alone now, and take what it failed before
@@ -357,8 +382,6 @@ class Dispatcher:
         self._shape_coming[engine.shape] -= not engine.ready
         for name, amount in self._shapes[engine.shape].demand.items():
             self._free[name] = self._free.get(name, 0.0) + amount
-        for shard in running:
-            self._retry(shard, engine.number, reason, actions)
 
     def _fail_model(self, model: int, message: str, actions: list[Action]) -> None:
         """Drop everything that is pending for a model; what runs elsewhere may still end."""
@@ -387,10 +410,12 @@ class Dispatcher:
         self._start_failures[shape] += 1
         if self._start_failures[shape] < self._max_attempts:
             return
-        if self._shape_engines[shape] > 0:  # others live: go on with as many as there are
+        if self._shape_engines[shape] >= self._shapes[shape].min_engines:  # others live: go on with as many as there are
             self._limits[shape] = self._shape_engines[shape]
             return
-        message = f"no engine could be started in {self._start_failures[shape]} tries: {reason}"
+        least = self._shapes[shape].min_engines
+        what = "no engine" if least == 1 else f"only {self._shape_engines[shape]} of {least} engines (min_engines)"
+        message = f"{what} could be started in {self._start_failures[shape]} tries: {reason}"
         self._shape_failed[shape] = message
         actions.append(Note("shape_failed", message))
         for spec in self._specs_of[shape]:

@@ -7,22 +7,24 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from raybench.store.objects import is_uri
+
 TIMEOUT_S = 300.0
 """After this long the command is ended: a run does not hang on its notification."""
 
 
-def words_of(command: Sequence[str], *, path: Path, exit_code: int, summary: str) -> list[str]:
+def words_of(command: Sequence[str], *, path: str, exit_code: int, summary: str) -> list[str]:
     """The command with {path}, {exit_code} and {summary} replaced inside its words; a word stays one word whatever is put in."""
-    values = {"{path}": str(path), "{exit_code}": str(exit_code), "{summary}": " ".join(summary.split())}
+    values = {"{path}": path, "{exit_code}": str(exit_code), "{summary}": " ".join(summary.split())}
     return [re.sub(r"\{(?:path|exit_code|summary)\}", lambda found: values[found.group()], word) for word in command]
 
 
-def tell_finish(command: Sequence[str], *, path: Path, exit_code: int, summary: str) -> str | None:
+def tell_finish(command: Sequence[str], *, path: str, exit_code: int, summary: str) -> str | None:
     """Run `on_finish`, without a shell. It cannot change the exit code of the run.
 
     Args:
         command: Its words; empty: nothing is done.
-        path: The run directory.
+        path: The run directory, or its URI.
         exit_code: Of the run.
         summary: What it came to.
 
@@ -31,7 +33,7 @@ def tell_finish(command: Sequence[str], *, path: Path, exit_code: int, summary: 
     """
     if not command:
         return None
-    words = words_of(command, path=path.absolute(), exit_code=exit_code, summary=summary)
+    words = words_of(command, path=path if is_uri(path) else str(Path(path).expanduser().absolute()), exit_code=exit_code, summary=summary)
     try:
         done = subprocess.run(
             words, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False, timeout=TIMEOUT_S

@@ -37,12 +37,12 @@ class Inspected:
 
 
 def inspect_samples(
-    path: Path, *, task: str, model: str | None = None, which: Which = "all", ids: Sequence[str] = ()
+    path: str | Path, *, task: str, model: str | None = None, which: Which = "all", ids: Sequence[str] = ()
 ) -> Iterator[Inspected]:
     """Samples of a task in dataset order, read shard by shard.
 
     Args:
-        path: The run directory.
+        path: The run directory, or its URI.
         task: Label of the task.
         model: Name of the model; None: all of them.
         which: wrong: answered, and the first mean metric below its best; errors: without an answer; truncated: prompt cut; unparsed: nothing
@@ -76,10 +76,9 @@ def inspect_samples(
 def _samples(store: RunDir, pair: Pair) -> Iterator[Inspected]:
     prompts = store.prompts(pair.prompts)
     names = (task_path(pair.task), model_path(pair.model_name))
-    score_file = store.path / "scores" / names[0] / f"{names[1]}.parquet"
-    if prompts is None or not score_file.exists():
+    if prompts is None or not store.has_scores(*names):
         raise IncompleteError(
-            f"{store.path}: {pair.model_name} {pair.task} has not been scored yet; finish the run, or `raybench score {store.path}`."
+            f"{store.name}: {pair.model_name} {pair.task} has not been scored yet; finish the run, or `raybench score {store.name}`."
         )
     scores = _rows_by_sample(store.scores(*names))
     shots = prompts.shots()
@@ -90,7 +89,9 @@ def _samples(store: RunDir, pair: Pair) -> Iterator[Inspected]:
             both = list(rows)
             sample_id, found = next(scores)
             if sample_id != sample.id:
-                raise IncompleteError(f"{score_file}: the scores are those of other rows; run `raybench score {store.path}`.")
+                raise IncompleteError(
+                    f"{store.name}: the scores of {pair.model_name} {pair.task} are those of other rows; run `raybench score {store.name}`."
+                )
             yield Inspected(
                 model=pair.model_name,
                 task=pair.task,

@@ -118,7 +118,7 @@ class Loop:
         self._results: dict[int, Done] = {}
         self._asked: dict[int, pa.RecordBatch] = {}  # requests of the shards that run
         # a commit waits for the disk: beside the loop, and counted when it is there
-        self._committer = ThreadPoolExecutor(2, thread_name_prefix="raybench-commit")
+        self._committer = ThreadPoolExecutor(store.home.num_writers, thread_name_prefix="raybench-commit")
         self._commits: deque[_Commit] = deque()
         self._shots: OrderedDict[str, pa.RecordBatch] = OrderedDict()
         self._outcome = Outcome()
@@ -167,6 +167,14 @@ class Loop:
                 if self._clock() - last_tick >= TICK_S:
                     last_tick = self._clock()
                     self._perform(self._dispatcher.tick(last_tick))
+                    self._pool.observe(
+                        {
+                            "event": "tick",
+                            "pending": self._dispatcher.num_pending,
+                            "in_flight": len(self._dispatcher.in_flight),
+                            "engines": self._dispatcher.num_engines,
+                        }
+                    )
                 self._settle(leave=MAX_COMMITS)
                 self._show()
             self._settle(leave=0)
@@ -258,6 +266,8 @@ class Loop:
         self._log(
             "commit", shard=shard, task=pair.task, model=pair.model_name, fingerprint=fingerprint,
             sha256=committed.sha256, num_bytes=committed.num_bytes, attempt=attempt, seconds=measured.seconds,
+            engine=commit.result.engine, node=measured.node, samples=int(self._plan.shard_stop[shard] - self._plan.shard_start[shard]),
+            prompt_tokens=measured.num_prompt_tokens, output_tokens=measured.num_output_tokens,
         )  # fmt: skip
         self._tell_notices(shard, measured)
         self._telemetry.append(
@@ -318,7 +328,9 @@ class Loop:
             raise CheckpointError(note.message)
 
     def _log(self, event: str, **fields: Any) -> None:
-        self._events.append(event, time=self._wall(), **fields)
+        time = self._wall()
+        self._events.append(event, time=time, **fields)
+        self._pool.observe({"event": event, "time": time, **fields})
 
     def _show(self) -> None:
         at_work = {int(self._plan.shard_pair[s]) for s in self._dispatcher.in_flight}

@@ -11,13 +11,15 @@ from pathlib import Path
 from raybench.core.checkpoint import Checkpoint, Module, split_revision
 from raybench.core.config import ModelConfig, RunConfig
 from raybench.core.engine_config import engine_config, merge
-from raybench.core.errors import CheckpointError, ConfigError
+from raybench.core.errors import CheckpointError, ConfigError, EngineError
 from raybench.core.fingerprint import digest
 from raybench.driver.plan import PlannedModel, name_models
 from raybench.engines.adapter import check_adapter
 from raybench.engines.gguf import check_gguf, converted_before
 from raybench.engines.loading import check_folder, has_chat_template, read_config
 from raybench.store.checkpoint_files import checkpoint_identity, expand_checkpoints, resolve_package, source_of
+from raybench.store.objects import is_uri
+from raybench.store.staging import stage
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
@@ -104,6 +106,12 @@ def locate(checkpoint: Checkpoint, engine_kind: str) -> Checkpoint:
         raise CheckpointError(f"models: an empty checkpoint is only for the fake engine; engine.kind is '{engine_kind}'.")
     if uri.startswith("package://"):
         return _local(checkpoint, resolve_package(uri))
+    if is_uri(uri):
+        try:
+            staged, found = stage(uri)
+        except EngineError as error:
+            raise CheckpointError(error.message) from error
+        return _local(replace(checkpoint, staged=found), staged)
     path = Path(uri).expanduser()
     if checkpoint.module is not None and not path.is_file():
         raise CheckpointError(
@@ -142,6 +150,11 @@ def _module(checkpoint: Checkpoint, module: Module, path: Path) -> Checkpoint:
 
 def _with_tokenizer(checkpoint: Checkpoint) -> Checkpoint:
     """The identity of a checkpoint whose tokenizer lies in another folder is that of both."""
+    for name, value in (("tokenizer", checkpoint.tokenizer), ("adapter", checkpoint.adapter)):
+        if value is not None and is_uri(value):
+            raise ConfigError(
+                f"models: {checkpoint.uri}: {name} '{value}': only checkpoints are brought from object stores; expected a folder."
+            )
     folder = None if checkpoint.tokenizer is None else Path(checkpoint.tokenizer).expanduser()
     if folder is None or not folder.is_dir():
         return checkpoint
@@ -154,7 +167,7 @@ def _adapter(model: ModelConfig, engine_kind: str) -> str | None:
         return None
     if engine_kind not in ("pytorch", "vllm"):
         raise ConfigError(f"models: {model.checkpoint}: an adapter is for the engines pytorch and vllm; engine.kind is '{engine_kind}'.")
-    return str(Path(model.adapter).expanduser().resolve())
+    return model.adapter if is_uri(model.adapter) else str(Path(model.adapter).expanduser().resolve())
 
 
 def _with_adapter(checkpoint: Checkpoint) -> Checkpoint:

@@ -208,10 +208,10 @@ def plan(
         engine = engine_for(config, model.config, pair.config, resources)
         demand = demand_of(resources, engine)
         options = options_of(engine)
-        shape_key = digest(engine.kind, options, demand, resources.engines)
+        shape_key = digest(engine.kind, options, demand, resources.engines, resources.min_engines)
         if shape_key not in shapes:
             limit = None if resources.engines == "auto" else resources.engines
-            shapes[shape_key] = len(shapes), Shape(demand=demand, max_engines=limit)
+            shapes[shape_key] = len(shapes), Shape(demand=demand, max_engines=limit, min_engines=resources.min_engines)
         spec_key = digest(shape_key, pair.model)
         if spec_key not in specs:
             spec = EngineSpec(kind=engine.kind, checkpoint=model.checkpoint, options=options)

@@ -9,11 +9,16 @@ from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for_futures
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
+from raybench.core.checkpoint import Checkpoint
 from raybench.core.errors import CheckpointError, ConfigError, EngineDead, EngineError
 from raybench.core.protocols import CheckpointFailed, Done, Engine, EngineSpec, Event, Failed, Lost, Progress, Started, Work
 from raybench.driver.work import run_shard
 from raybench.engines.registry import make_engine
+from raybench.store.staging import stage
 
 
 class LocalPool:
@@ -112,11 +117,35 @@ class LocalPool:
         if live is not None:
             live.close()
 
+    def observe(self, event: Mapping[str, Any]) -> None:
+        """Nobody collects metrics here."""
+
     def close(self) -> None:
         for number in list(self._engines):
             self.stop(number)
         if self._threads is not None:
             self._threads.shutdown(wait=False)
+
+
+def here(checkpoint: Checkpoint) -> Checkpoint:
+    """The checkpoint with its place on this machine: the driver's may be another one, without a common file system.
+
+    A hub id is left to the hub's own cache, which brings each file once a machine, under locks.
+
+    Raises:
+        CheckpointError: when it is not what the driver has seen.
+        EngineError: when this machine has no room for it, or never had the folder.
+    """
+    if checkpoint.staged is not None:
+        return replace(checkpoint, path=str(stage(checkpoint.uri, expected=checkpoint.staged)[0]))
+    if checkpoint.path is None or Path(checkpoint.path).exists():
+        return checkpoint
+    if checkpoint.revision is not None:
+        return replace(checkpoint, path=None)
+    raise EngineError(
+        f"node {platform.node()} has no {checkpoint.path}. Put the checkpoint on an object store (checkpoint: s3://bucket/folder) or on storage "
+        "that all nodes share."
+    )
 
 
 def bring_in(engine: Engine | None, spec: EngineSpec) -> tuple[Engine, str]:
@@ -125,6 +154,7 @@ def bring_in(engine: Engine | None, spec: EngineSpec) -> tuple[Engine, str]:
     Returns:
         The engine, and `swap` or `fresh`, with the reason where a swap was tried and did not count.
     """
+    spec = replace(spec, checkpoint=here(spec.checkpoint))
     reason = ""
     if engine is not None:
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -179,14 +178,14 @@ def _rendered(store: RunDir, name: str, rendering: Rendering, tell: Callable[[st
         now = _write(RunDir(Path(folder)), name, rendering)
         if now.shards.digest == existing.shards.digest:  # other code or file, the same questions
             return existing
-        if (store.path / "manifest.json").exists():
+        if store.has_manifest():
             changed = differences(existing.meta, now.meta)
             raise RunError(
-                f"{store.path}: the prompts of '{rendering.task.name}' are not those of this run:\n"
+                f"{store.name}: the prompts of '{rendering.task.name}' are not those of this run:\n"
                 + "".join(f"  {line}\n" for line in changed)
                 + "Put back what changed, choose another --output, or start afresh with --new."
             )
-    shutil.rmtree(existing.path)  # left by a run that ended before it had a manifest
+    store.remove_prompts(name)  # left by a run that ended before it had a manifest
     return _write(store, name, rendering)
 
 

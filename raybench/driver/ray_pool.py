@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,9 +22,10 @@ import pyarrow as pa
 
 from raybench.core.config import RayConfig
 from raybench.core.errors import CheckpointError, ConfigError, EngineDead, EngineError, RaybenchError
-from raybench.core.protocols import CheckpointFailed, Done, Engine, EngineSpec, Event, Failed, Lost, Progress, Started, Work
+from raybench.core.protocols import CheckpointFailed, Done, Engine, EngineSpec, Event, Failed, Leaving, Lost, Progress, Started, Work
 from raybench.core.ray_auth import auth_mode, has_token
 from raybench.driver.pool import bring_in
+from raybench.driver.ray_metrics import ActorMetrics, DriverMetrics
 from raybench.driver.wire import pack_answer, pack_work, unpack_answer, unpack_work
 from raybench.driver.work import run_shard
 
@@ -44,6 +45,7 @@ class EngineActor:
         self._finished = 0
         self._lock = threading.Lock()
         pa.array([""])  # pyarrow imports pandas at its first array: now, and not while the first shard is timed
+        self._metrics = ActorMetrics()
 
     def bring_in(self, index: int, spec: EngineSpec) -> tuple[Any, ...]:
         """Hold a checkpoint. Returns ("started", ...) or ("checkpoint", message)."""
@@ -58,7 +60,8 @@ class EngineActor:
         gc.collect()
         gc.freeze()  # an engine's libraries are a million objects that stay: no collection has to walk through them
         seconds = time.perf_counter() - begin
-        return "started", self._engine.concurrency, self._engine.reproducible, seconds, platform.node(), os.getpid(), loaded
+        self._metrics.loaded(seconds)
+        return "started", self._engine.concurrency, self._engine.reproducible, seconds, platform.node(), os.getpid(), loaded, _node_id()
 
     def run(self, packed: bytes) -> tuple[Any, ...] | bytes:
         """Answer a shard, packed by `pack_work`. Returns `pack_answer`, ("failed", message) or ("dead", message)."""
@@ -73,6 +76,7 @@ class EngineActor:
             return "failed", error.message
         with self._lock:
             self._finished += 1
+        self._metrics.ran(work.asking.task, batch.num_rows, measured.seconds)
         return pack_answer(work.asking.kind, batch, measured)
 
     def progress(self) -> int:
@@ -94,8 +98,10 @@ class RayPool:
         self._groups: dict[int, Any] = {}  # of engines that are spread over machines
         self._waiting: dict[ObjectRef, tuple[int, int]] = {}  # ref -> (engine, spec or shard)
         self._progress: dict[int, int] = {}
+        self._nodes: dict[int, str] = {}  # engine -> Ray's id of its node
         self._beats: dict[ObjectRef, int] = {}
         self._last_beat = time.monotonic()
+        self._metrics = DriverMetrics()
 
     def capacity(self) -> Mapping[str, float]:
         total = {k: float(v) for k, v in self._ray.cluster_resources().items() if not k.startswith("node:")}
@@ -155,10 +161,10 @@ class RayPool:
         self._waiting[self._actors[engine].run.remote(pack_work(work))] = engine, work.shard
 
     def wait(self, timeout_s: float) -> list[Event]:
-        self._ask_for_progress()
+        leaving = self._ask_for_progress()
         refs = [*self._waiting, *self._beats]
-        if not refs:
-            return []
+        if leaving or not refs:
+            return leaving
         ready, _ = self._ray.wait(refs, num_returns=len(refs), timeout=0)
         if not ready:
             ready, _ = self._ray.wait(refs, num_returns=1, timeout=timeout_s)
@@ -188,7 +194,8 @@ class RayPool:
             self._free(engine)
             return Lost(engine=engine, message=_cause(error))
         match answer:
-            case ("started", concurrency, reproducible, seconds, node, pid, loaded):
+            case ("started", concurrency, reproducible, seconds, node, pid, loaded, node_id):
+                self._nodes[engine] = node_id
                 return Started(
                     engine=engine, spec=index, concurrency=concurrency, reproducible=reproducible,
                     seconds=seconds, node=node, pid=pid, loaded=loaded,
@@ -205,15 +212,20 @@ class RayPool:
                 return Lost(engine=engine, message=message)
         return None
 
-    def _ask_for_progress(self) -> None:
-        """Now and then ask every working engine how far it is; the answers come with the other events."""
+    def _ask_for_progress(self) -> list[Event]:
+        """Now and then ask every working engine how far it is; the answers come with other events. Engines of nodes that go away come at once."""
         now = time.monotonic()
         if now - self._last_beat < HEARTBEAT_S:
-            return
+            return []
         self._last_beat = now
         silent = set(self._beats.values())  # asked, and no answer yet: a frozen process must not keep us from asking the others
         working = {engine for engine, _ in self._waiting.values() if engine in self._actors} - silent
         self._beats |= {self._actors[engine].progress.remote(): engine for engine in sorted(working)}
+        going = _draining_nodes()
+        told = [engine for engine, node in self._nodes.items() if node in going]
+        for engine in told:  # once
+            del self._nodes[engine]
+        return [Leaving(engine=engine) for engine in told]
 
     def _beat(self, ref: ObjectRef) -> list[Event]:
         engine = self._beats.pop(ref)
@@ -229,6 +241,7 @@ class RayPool:
     def _forget(self, engine: int) -> None:
         self._actors.pop(engine, None)
         self._progress.pop(engine, None)
+        self._nodes.pop(engine, None)
         self._waiting = {ref: task for ref, task in self._waiting.items() if task[0] != engine}
         self._beats = {ref: e for ref, e in self._beats.items() if e != engine}
 
@@ -245,6 +258,9 @@ class RayPool:
         if group is not None:
             self._ray.util.remove_placement_group(group)
 
+    def observe(self, event: Mapping[str, Any]) -> None:
+        self._metrics.observe(event)
+
     def close(self) -> None:
         for engine in list(self._actors):
             self.stop(engine)
@@ -260,6 +276,23 @@ def _bundles(demand: Mapping[str, float]) -> list[dict[str, float]]:
         return [whole]
     part = {"GPU": whole["GPU"] / count}
     return [{**whole, **part}, *(dict(part) for _ in range(count - 1))]
+
+
+def _node_id() -> str:
+    import ray
+
+    return str(ray.get_runtime_context().get_node_id())
+
+
+def _draining_nodes() -> Set[str]:
+    """Ids of the nodes that were told to end: spot notices, `ray start --block` at SIGTERM, the autoscaler.
+
+    Not a public function of Ray (2.60); Ray Train and Ray Data ask the same one. Without it a node that goes is noticed when it is gone.
+    """
+    from ray._private import state
+
+    ask = getattr(state.state, "get_draining_nodes", None)
+    return frozenset() if ask is None else frozenset(ask())
 
 
 def _amounts(resources: Mapping[str, float]) -> str:

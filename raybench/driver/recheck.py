@@ -49,7 +49,7 @@ class _Asked:
 
 
 def recheck(
-    path: Path,
+    path: str | Path,
     *,
     num_samples: int = 50,
     seed: int = 0,
@@ -60,7 +60,7 @@ def recheck(
     """Answer a random part of a run again, and keep what was found in its directory.
 
     Args:
-        path: The run directory.
+        path: The run directory, or its URI.
         num_samples: Drawn of each (model, task); the same ones for all models.
         seed: Of the draw.
         task: Only this one, by its label.
@@ -97,7 +97,7 @@ def recheck(
     return found
 
 
-def _chosen(pairs: Sequence[Pair], task: str | None, model: str | None, path: Path) -> list[Pair]:
+def _chosen(pairs: Sequence[Pair], task: str | None, model: str | None, path: str | Path) -> list[Pair]:
     chosen = [p for p in pairs if task in (None, p.task) and model in (None, p.model_name)]
     if not chosen:
         tasks, models = sorted({p.task for p in pairs}), sorted({p.model_name for p in pairs})
@@ -123,7 +123,7 @@ def _recheck_model(
                 continue
             if pair.identity["checkpoint"] != model.checkpoint.identity:
                 raise ConfigError(
-                    f"{store.path}: the checkpoint of '{pair.model_name}' is not the one that was evaluated: its files have changed."
+                    f"{store.name}: the checkpoint of '{pair.model_name}' is not the one that was evaluated: its files have changed."
                 )
             asked = list(_asked(store, pair, num_samples, seed))
             if not asked:
@@ -152,11 +152,11 @@ def _asked(store: RunDir, pair: Pair, num_samples: int, seed: int) -> Iterator[_
     prompts = store.prompts(pair.prompts)
     names = (task_path(pair.task), model_path(pair.model_name))
     if prompts is None:
-        raise IncompleteError(f"{store.path}: {pair.model_name} {pair.task} is not finished: it has no prompts.")
+        raise IncompleteError(f"{store.name}: {pair.model_name} {pair.task} is not finished: it has no prompts.")
     fingerprints, shots = fingerprints_of(pair.identity, prompts.shards.digest), prompts.shots()
     absent = missing_keys(store.scan(*names).shards, prompts, fingerprints)
     if absent is not None:
-        raise IncompleteError(f"{store.path}: {pair.model_name} {pair.task} is not finished: {absent}.")
+        raise IncompleteError(f"{store.name}: {pair.model_name} {pair.task} is not finished: {absent}.")
     total = prompts.num_samples
     drawn = sorted(Random(seed_for(seed, pair.task, "", 0, "recheck")).sample(range(total), min(num_samples, total)))
     for shard, (start, stop) in enumerate(zip(prompts.shards.start, prompts.shards.stop, strict=True)):

@@ -9,9 +9,9 @@ score     metrics of the stored rows                                            
 from __future__ import annotations
 
 import json
-import shutil
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any
 from raybench.core.config import RunConfig
 from raybench.core.errors import RunError
 from raybench.core.protocols import Pool
+from raybench.core.secrets import refuse_secrets
 from raybench.core.types import Results
 from raybench.driver.dispatch import Shape
 from raybench.driver.environment import describe_machine
@@ -32,8 +33,8 @@ from raybench.driver.pool import LocalPool
 from raybench.driver.prepare import Prepared, prepare
 from raybench.driver.score import score
 from raybench.driver.stop import StopFlag, stop_on_signals
-from raybench.store.lock import hold_lock
 from raybench.store.manifest import differences
+from raybench.store.objects import is_uri
 from raybench.store.run_dir import RunDir
 from raybench.store.shard_reader import DamagedShard
 
@@ -43,7 +44,9 @@ class Report:
     """What a run came to."""
 
     path: Path
-    """The run directory."""
+    """The run directory; the working copy of one on an object store."""
+    name: str
+    """What the user calls it: a folder or a URI."""
     results: Results
     outcome: Outcome
     num_samples: int
@@ -73,10 +76,11 @@ def run(
     config: RunConfig,
     *,
     new: bool = False,
-    reuse: Sequence[Path] = (),
+    reuse: Sequence[str | Path] = (),
     pool: Pool | None = None,
     watch: WatcherFactory = None,
     tell: Any = lambda text: None,
+    echo: Callable[[str], None] | None = None,
 ) -> Report:
     """Evaluate: do what is left of the plan, then score.
 
@@ -89,13 +93,14 @@ def run(
         pool: Where engines live; None: as the configuration says.
         watch: Makes the progress display.
         tell: Gets a line about what takes time before engines start.
+        echo: Gets every line of the event log, as it is written.
 
     Raises:
         RaybenchError: with the exit code that fits; everything committed before stays.
     """
-    store = RunDir(output_of(config))
+    store = RunDir.at(output_of(config))
     if new:
-        set_aside(store.path)
+        store.move_aside()
     store.create()
     with store.lock(started=time.time()), open_place(config, pool, tell) as place:
         prepared = prepare(config, store, has_gpus=place.has_gpus, tell=tell)
@@ -105,7 +110,7 @@ def run(
         for source in reuse:
             take_over(store, plan, RunDir.open(source))
         done = committed(store, plan)
-        outcome = _execute(config, store, prepared, place.pool(), shapes, done, watch)
+        outcome = _execute(config, store, prepared, place.pool(), shapes, done, watch, echo)
         store.write_state(
             {
                 "failed_models": dict(outcome.failed_models),
@@ -120,6 +125,7 @@ def run(
     code, problems = _judge(config, plan, results, outcome)
     return Report(
         path=store.path,
+        name=store.name,
         results=results,
         outcome=outcome,
         num_samples=plan.num_samples,
@@ -129,25 +135,10 @@ def run(
     )
 
 
-def output_of(config: RunConfig) -> Path:
-    """The run directory."""
-    return Path(config.output).expanduser() if config.output else Path("runs") / config.name
-
-
-def set_aside(path: Path) -> None:
-    """Move a run directory to `<name>.old-<n>`; nothing is deleted.
-
-    Raises:
-        RunError: when it is no run directory, or another process writes to it.
-    """
-    if not path.exists():
-        return
-    RunDir(path).create()  # refuses what raybench did not write
-    number = 1
-    while (target := path.with_name(f"{path.name}.old-{number}")).exists():
-        number += 1
-    with hold_lock(path, started=time.time()):
-        shutil.move(path, target)
+def output_of(config: RunConfig) -> str:
+    """The run directory, or its URI."""
+    name = config.output or f"runs/{config.name}"
+    return name if is_uri(name) else str(Path(name).expanduser())
 
 
 def _shapes(plan: Plan, pool: Pool) -> list[Shape]:
@@ -155,7 +146,7 @@ def _shapes(plan: Plan, pool: Pool) -> list[Shape]:
     for shape in plan.shapes:
         pool.check(shape.demand)
     if isinstance(pool, LocalPool):
-        return [replace(shape, demand={"engine": 1.0}, max_engines=1) for shape in plan.shapes]
+        return [replace(shape, demand={"engine": 1.0}, max_engines=1, min_engines=1) for shape in plan.shapes]
     return list(plan.shapes)
 
 
@@ -164,6 +155,7 @@ def resume_or_begin(store: RunDir, config: RunConfig, prepared: Prepared) -> Non
 
     Raises:
         RunError: when the plan is another one; lists the fields that differ.
+        ConfigError: when it holds a secret of the environment.
     """
     content = {
         "config": config.model_dump(mode="json"),
@@ -171,12 +163,13 @@ def resume_or_begin(store: RunDir, config: RunConfig, prepared: Prepared) -> Non
         "warnings": list(prepared.warnings),
         "made_by": describe_machine(),
     }
+    refuse_secrets(content, os.environ)
     if store.write_manifest(content):
         return
     changed = differences(store.manifest()["plan"], json.loads(json.dumps(content["plan"])))
     if changed:
         raise RunError(
-            f"{store.path}: holds a run with another plan:\n"
+            f"{store.name}: holds a run with another plan:\n"
             + "".join(f"  {line}\n" for line in changed[:20])
             + (f"  ... and {len(changed) - 20} more\n" if len(changed) > 20 else "")
             + "Start afresh with --new (with --reuse for shards that are equal), or choose another --output."
@@ -201,6 +194,7 @@ def take_over(store: RunDir, plan: Plan, other: RunDir) -> int:
     """
     wanted = {name: s for s, name in enumerate(plan.fingerprints)}
     count = 0
+    other.bring("predictions")
     for task, model in other.pairs():
         for name, info in other.scan(task, model).shards.items():
             if name not in wanted or info.mark.is_budget_halved or info.mark.isolated:
@@ -216,13 +210,20 @@ def take_over(store: RunDir, plan: Plan, other: RunDir) -> int:
 
 
 def _execute(
-    config: RunConfig, store: RunDir, prepared: Prepared, pool: Pool, shapes: list[Shape], done: set[int], watch: WatcherFactory
+    config: RunConfig,
+    store: RunDir,
+    prepared: Prepared,
+    pool: Pool,
+    shapes: list[Shape],
+    done: set[int],
+    watch: WatcherFactory,
+    echo: Callable[[str], None] | None,
 ) -> Outcome:
     plan = prepared.plan
     flag = StopFlag()
     samples_done = int(sum(plan.shard_stop[s] - plan.shard_start[s] for s in done))
     display: AbstractContextManager[Watcher] = nullcontext(Silent()) if watch is None else watch(plan.num_samples, samples_done)
-    with store.event_log() as events, store.telemetry_writer() as telemetry, display as watcher, stop_on_signals(flag):
+    with store.event_log(echo) as events, store.telemetry_writer() as telemetry, display as watcher, stop_on_signals(flag):
         events.append("begin", time=time.time(), shards=plan.num_shards, done=len(done))
         loop = Loop(
             plan,

@@ -99,7 +99,7 @@ def score(store: RunDir) -> Results:
         if pair.prompts not in prompts:
             found = store.prompts(pair.prompts)
             if found is None:
-                raise InternalError(f"{store.path}: the prompts '{pair.prompts}' are missing.")
+                raise InternalError(f"{store.name}: the prompts '{pair.prompts}' are missing.")
             prompts[pair.prompts] = found
         results += _score_pair(store, config, catalog, pair, prompts[pair.prompts], warnings)
     results += group_results(catalog, [p.model_name for p in pairs], results)
@@ -114,7 +114,7 @@ def score_run(path: str | Path) -> Results:
     Raises:
         RunError: when it is no run directory, or another process writes to it.
     """
-    store = RunDir.open(Path(path))
+    store = RunDir.open(path)
     with store.lock(started=time.time()):
         return score(store)
 

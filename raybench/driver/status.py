@@ -10,7 +10,6 @@ from typing import Any
 from raybench.core.errors import RunError
 from raybench.driver.paths import model_path, task_path
 from raybench.driver.plan import fingerprints_of, read_pair
-from raybench.store.lock import is_held
 from raybench.store.run_dir import RunDir
 
 
@@ -53,7 +52,7 @@ class Status:
         return {**asdict(self), "done": self.done, "total": self.total}
 
 
-def read_status(path: Path) -> Status:
+def read_status(path: str | Path) -> Status:
     """Look at a run.
 
     Raises:
@@ -76,7 +75,7 @@ def read_status(path: Path) -> Status:
     failed = {m["name"]: m["failed"] for m in manifest["plan"]["models"] if m["failed"]}
     return Status(
         pairs=pairs,
-        state="running" if is_held(path) else "complete" if complete else "stopped; the same command resumes",
+        state="running" if store.is_held() else "complete" if complete else "stopped; the same command resumes",
         retries=sum(e["event"] == "retry" for e in events),
         engines=sum(e["event"] == "engine_started" for e in events),
         last_commit=max((e["time"] for e in events if e["event"] == "commit"), default=None),

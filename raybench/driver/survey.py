@@ -22,7 +22,7 @@ class Survey:
 
     prepared: Prepared
     pool: str
-    path: Path
+    path: str
     num_done: int
     """Shards that are in the run directory already."""
 
@@ -60,8 +60,7 @@ def plan_run(config: RunConfig) -> Survey:
     """
     with tempfile.TemporaryDirectory(prefix="raybench-plan-") as folder:
         prepared = prepare(config, RunDir(Path(folder)), has_gpus=has_local_gpus())
-        path = output_of(config)
-        store = RunDir(path)
-        num_done = len(committed(store, prepared.plan)) if (path / "manifest.json").exists() else 0
+        store = RunDir.at(output_of(config))
+        num_done = len(committed(store, prepared.plan)) if store.has_manifest() else 0
         # shard counts live on in memory; the tables go with the folder
-        return Survey(prepared=prepared, pool="ray" if wants_ray(config) else "local", path=path, num_done=num_done)
+        return Survey(prepared=prepared, pool="ray" if wants_ray(config) else "local", path=store.name, num_done=num_done)

@@ -34,6 +34,16 @@ def test_json_is_the_whole_of_stdout(config: Path, call: Call) -> None:
     assert {r["task"] for r in value["results"]} == {"quickstart/choice", "quickstart/arithmetic"}
 
 
+def test_a_json_log_is_the_whole_of_stderr_and_names_shards(config: Path, call: Call) -> None:
+    said = call("run", config, "--json-log")
+
+    events = [json.loads(line) for line in said.err.splitlines() if not line.startswith("#")]
+    assert [e["event"] for e in events][:1] + [e["event"] for e in events][-1:] == ["begin", "report"]
+    assert {e["shard"] for e in events if e["event"] == "commit"} == {e["shard"] for e in events if e["event"] == "run"} != set()
+    assert {"engine", "node", "attempt", "time"} <= next(e for e in events if e["event"] == "commit").keys()
+    assert (events[-1]["exit_code"], events[-1]["samples"]) == (0, 20)
+
+
 def test_the_same_command_again_resumes(config: Path, done: Path, call: Call) -> None:
     said = call("run", config)
 

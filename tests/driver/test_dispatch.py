@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raybench.core.errors import ConfigError
-from raybench.core.protocols import CheckpointFailed, Done, Failed, Lost, Measured, Progress, Started
+from raybench.core.protocols import CheckpointFailed, Done, Failed, Leaving, Lost, Measured, Progress, Started
 from raybench.driver.dispatch import Action, Commit, Dispatcher, Load, Note, Run, Shape, Shards, Start, Stop
 
 EMPTY = pa.record_batch({"x": pa.array([], pa.int32())})
@@ -103,6 +103,32 @@ def test_a_lost_engine_is_replaced_and_its_shard_tried_again() -> None:
 
     assert only(actions, Start) == [Start(1, 0)]
     assert only(machine.on(started(1, 0), 2.0), Run) == [Run(1, 0, 2)]
+
+
+def test_an_engine_whose_node_goes_away_ends_its_shard_gets_no_other_and_is_replaced_at_once() -> None:
+    machine = Dispatcher(shards(0, 0, 0), [Shape(demand={"engine": 1.0}, max_engines=1)], {"engine": 1})
+    machine.begin(0.0)
+    (first,) = only(machine.on(started(0, 0), 0.0), Run)
+
+    told = machine.on(Leaving(engine=0), 1.0)
+    again = machine.on(Leaving(engine=0), 2.0)
+    ended = machine.on(done(0, first.shard), 3.0)
+
+    assert (only(told, Start), only(told, Run), only(told, Stop)) == ([Start(1, 0)], [], [])
+    assert again == []
+    assert ended == [Commit(first.shard, 1), Stop(0)]
+    assert [run.attempt for run in only(machine.on(started(1, 0), 4.0), Run)] == [1]
+
+
+def test_an_engine_without_work_whose_node_goes_away_is_stopped() -> None:
+    machine = Dispatcher(shards(0), [ANY], {"engine": 1})
+    machine.begin(0.0)
+
+    actions = machine.on(Leaving(engine=0), 1.0)  # it was starting
+
+    assert only(actions, Stop) == [Stop(0)]
+    assert only(actions, Start) == [Start(1, 0)]
+    assert machine.on(started(0, 0), 2.0) == []
 
 
 def test_engines_start_on_what_came_and_what_went_is_waited_for() -> None:
@@ -210,6 +236,18 @@ def test_engines_that_never_start_end_the_run() -> None:
     assert "no memory" in machine.given_up[0]
 
 
+def test_fewer_engines_than_the_least_end_the_run_and_as_many_do_not() -> None:
+    for least, expected in ((1, None), (2, "only 1 of 2 engines (min_engines) could be started in 3 tries: no memory")):
+        machine = Dispatcher(shards(0, 0), [Shape(demand={"engine": 1.0}, max_engines=2, min_engines=least)], {"engine": 2})
+        machine.begin(0.0)
+        (first,) = only(machine.on(started(0, 0), 0.0), Run)
+
+        for engine in (1, 2, 3):
+            machine.on(Lost(engine=engine, message="no memory"), 1.0)
+
+        assert machine.given_up == ({} if expected is None else {1 - first.shard: expected})
+
+
 def test_a_demand_that_no_cluster_meets_is_an_error_that_names_both() -> None:
     shape = Shape(demand={"engine": 1.0, "GPU": 2.0}, max_engines=None)
 
@@ -255,6 +293,7 @@ def test_under_any_interleaving_each_shard_counts_once_and_the_machine_ends(seed
     waiting: list[tuple[str, int, int]] = []  # what the pool owes: (load | run, engine, spec | shard)
     commits: Counter[int] = Counter(already)
     tries: Counter[int] = Counter()
+    leaving: set[int] = set()
     now, faults = 0.0, rng.randint(0, 12)
 
     def perform(actions: list[Action]) -> None:
@@ -263,6 +302,7 @@ def test_under_any_interleaving_each_shard_counts_once_and_the_machine_ends(seed
                 case Start(engine, spec) | Load(engine, spec):
                     waiting.append(("load", engine, spec))
                 case Run(engine, shard, attempt):
+                    assert engine not in leaving
                     tries[shard] += 1
                     assert attempt == tries[shard] <= max_attempts
                     waiting.append(("run", engine, shard))
@@ -287,9 +327,13 @@ def test_under_any_interleaving_each_shard_counts_once_and_the_machine_ends(seed
                 perform(machine.tick(now))
             continue
         what, engine, index = waiting.pop(rng.randrange(len(waiting)))
-        fault = rng.choice(["none", "failed", "lost", "broken"]) if faults else "none"
+        fault = rng.choice(["none", "failed", "lost", "broken", "leaving"]) if faults else "none"
         faults -= fault != "none"
-        if fault == "lost":
+        if fault == "leaving":
+            waiting.append((what, engine, index))
+            leaving.add(engine)
+            perform(machine.on(Leaving(engine=engine), now))
+        elif fault == "lost":
             waiting[:] = [w for w in waiting if w[1] != engine]
             perform(machine.on(Lost(engine=engine, message="lost"), now))
         elif what == "load":

@@ -17,14 +17,14 @@ TELL = "import json, sys; from pathlib import Path; Path(sys.argv[1]).write_text
 
 def test_a_word_stays_one_word_whatever_is_put_in() -> None:
     words = words_of(
-        ["notify", "run={path}", "{exit_code}: {summary}", "{}"], path=Path("/a b/$(x)"), exit_code=3, summary="one\ntwo; rm -rf {path}"
+        ["notify", "run={path}", "{exit_code}: {summary}", "{}"], path="/a b/$(x)", exit_code=3, summary="one\ntwo; rm -rf {path}"
     )
 
     assert words == ["notify", "run=/a b/$(x)", "3: one two; rm -rf {path}", "{}"]
 
 
 def test_no_command_is_no_problem() -> None:
-    assert tell_finish((), path=Path("x"), exit_code=0, summary="") is None
+    assert tell_finish((), path="x", exit_code=0, summary="") is None
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_no_command_is_no_problem() -> None:
     ],
 )
 def test_a_command_that_fails_is_a_sentence(words: tuple[str, ...], problem: str) -> None:
-    said = tell_finish(words, path=Path("x"), exit_code=0, summary="")
+    said = tell_finish(words, path="x", exit_code=0, summary="")
 
     assert said is not None
     assert said.startswith(problem)

@@ -102,6 +102,37 @@ def test_a_node_that_goes_costs_at_most_what_it_had_in_hand(cluster: Any, straig
     assert content_rows(tmp_path / "run") == straight
 
 
+def test_a_node_that_is_drained_ends_its_shard_and_gets_no_further_one(
+    cluster: Any, straight: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_pool, "HEARTBEAT_S", 0.2)
+    nodes = [add(cluster), add(cluster)]
+    wait_for_cpus(2)
+    seen = {"started": 0, "done": 0}
+
+    def look(events: list[Event]) -> None:
+        before = dict(seen)
+        seen["started"] += sum(isinstance(e, Started) for e in events)
+        seen["done"] += sum(isinstance(e, Done) for e in events)
+        if seen["started"] == 2 and before["done"] < 4 <= seen["done"]:
+            drain(cluster, nodes[0])
+
+    report = run(config(tmp_path / "run"), pool=Watched(look))
+
+    for node in nodes:
+        cluster.remove_node(node)
+    assert report.exit_code == 0
+    events = events_of(tmp_path / "run")
+    (told,) = (i for i, event in enumerate(events) if event["event"] == "engine_leaving")
+    gone = events[told]["engine"]
+    assert [event for event in events[told:] if event["event"] == "run" and event["engine"] == gone] == []
+    assert len([event for event in events[told:] if event["event"] == "run"]) > 4  # the other one goes on
+    tails = len(events_of(tmp_path / "run", "tail_copy"))
+    assert len(events_of(tmp_path / "run", "run")) == 24 + tails  # nothing was lost and nothing was tried again
+    assert {"engine_lost", "retry"}.isdisjoint(event["event"] for event in events)
+    assert content_rows(tmp_path / "run") == straight
+
+
 def test_engines_live_on_different_nodes_and_a_node_that_comes_gets_work(
     cluster: Any, straight: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,6 +171,16 @@ def test_a_cluster_that_grows_is_asked_for_more_than_it_has(cluster: Any, straig
     cluster.remove_node(nodes[0])
     assert report.exit_code == 0
     assert content_rows(tmp_path / "run") == straight
+
+
+def drain(cluster: Any, node: Any) -> None:
+    """What a spot notice does: `ray drain-node`, without a process for it."""
+    from ray._raylet import GcsClient
+    from ray.core.generated import autoscaler_pb2
+
+    reason = autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
+    deadline_ms = int((time.time() + 60) * 1000)
+    assert GcsClient(address=cluster.address).drain_node(node.node_id, reason, "a spot notice", deadline_ms) == (True, "")
 
 
 def wait_for_cpus(count: int) -> None:

@@ -11,7 +11,7 @@ import pytest
 from raybench.core.config import RunConfig
 from raybench.core.config_file import parse
 from raybench.core.errors import CheckpointError, RunError
-from raybench.driver.run import output_of, run, set_aside
+from raybench.driver.run import output_of, run
 from raybench.store.run_dir import RunDir
 from raybench.store.verify import verify
 
@@ -99,18 +99,19 @@ def test_a_second_writer_is_refused_and_the_first_one_s_run_stays_where_it_is(tm
 
 def test_a_run_directory_is_set_aside_under_the_next_free_number(tmp_path: Path) -> None:
     for _ in range(3):
-        (tmp_path / "run").mkdir()
-        set_aside(tmp_path / "run")
-    set_aside(tmp_path / "run")
+        (tmp_path / "run" / "events").mkdir(parents=True)
+        RunDir(tmp_path / "run").move_aside()
+    RunDir(tmp_path / "run").move_aside()
 
     assert sorted(p.name for p in tmp_path.iterdir()) == ["run.old-1", "run.old-2", "run.old-3"]
 
 
 def test_a_run_lies_under_runs_unless_it_is_told_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert output_of(config(tmp_path, output="~/mine")) == tmp_path / "mine"
-    assert output_of(config(tmp_path, output=None)) == Path("runs/r")
-    assert output_of(config(tmp_path)) == tmp_path / "run"
+    assert output_of(config(tmp_path, output="~/mine")) == str(tmp_path / "mine")
+    assert output_of(config(tmp_path, output=None)) == "runs/r"
+    assert output_of(config(tmp_path)) == str(tmp_path / "run")
+    assert output_of(config(tmp_path, output="s3://bucket/run")) == "s3://bucket/run"
 
 
 def test_prompts_are_rendered_once_for_all_models(tmp_path: Path) -> None:
