@@ -107,10 +107,10 @@ def test_resuming_reads_names_and_no_shard(bucket: str, tmp_path: Path) -> None:
     there = RunDir.open(uri)
     (task, model), *_ = there.pairs()
     files = there.shard_files(task, model)
-    batches = {info.mark: there.read(task, model, name) for name, info in files.scan().shards.items()}
+    batches = [(info.mark, there.read(task, model, name)) for name, info in files.scan().shards.items()]
     with there.lock(started=0.0):
         files.home.remove([files.compacted])
-        for mark, batch in batches.items():
+        for mark, batch in batches:
             files.commit(batch, mark)
     store = RunDir.at(uri)
 
