@@ -29,7 +29,7 @@ COMMANDS = {
     "verify": "Check every file of a run against its digests and print the hash of its content.",
     "submit": "Run a configuration on a cluster: the driver runs there too, and the same command resumes.",
     "jobs": "List, show, follow, cancel or fetch what was submitted to a Ray cluster.",
-    "list": "List tasks, engines, metrics or extractors.",
+    "list": "List tasks, engines, metrics or extractors, or those whose names begin with BEGIN.",
     "doctor": "Check the installation, GPUs, Ray, vLLM and disk, and say what to do about each problem.",
 }
 """Command to its one line; a test holds them against the commands' own help."""
