@@ -22,6 +22,7 @@ from raybench.metrics import (
     likelihood,
     record,
     squad2,
+    tagging,
     text,
 )
 from raybench.metrics.entities import MEASURES, seqeval
@@ -88,6 +89,7 @@ _BUILT_IN: dict[str, _Entry] = dict(
         _entry(likelihood.MLM_LOSS, "minus the mean log-probability of tokens masked at once (engine.mask_share), in nats", Kind.FILL),
         _entry(likelihood.DENOISING_LOSS, "minus the mean log-probability of a token of the one continuation, in nats", Kind.LOGLIKELIHOOD),
         _entry(contrast.INFO_NCE, "minus the log-probability of the right choice by the likeness of vectors, temperature 0.05", Kind.EMBED),
+        _entry(tagging.TAG_ACC, "share of words whose tag is right; of replaced tokens with a discriminator", Kind.TAG),
         _entry(likelihood.WORD_PERPLEXITY, "perplexity per word of the original text", Kind.ROLLING),
         _entry(likelihood.BYTE_PERPLEXITY, "perplexity per UTF-8 byte of the original text", Kind.ROLLING),
         _entry(likelihood.BITS_PER_BYTE, "bits per UTF-8 byte of the original text", Kind.ROLLING),

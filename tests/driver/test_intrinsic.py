@@ -19,11 +19,19 @@ from tests.tiny_models import make_checkpoint
 TEXTS = ("the first line of a file", "another one", "and a third line that is longer than the others", "x")
 
 
-def measure(folder: Path, checkpoint: Path, rows: list[dict[str, Any]], task: dict[str, Any], **engine: Any) -> Result:
+def measure(
+    folder: Path,
+    checkpoint: Path,
+    rows: list[dict[str, Any]],
+    task: dict[str, Any],
+    *,
+    label_map: dict[str, str] | None = None,
+    **engine: Any,
+) -> Result:
     """The one number of a declared task over a JSON Lines file."""
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     config = {
-        "name": "intrinsic", "models": [{"name": "m", "checkpoint": str(checkpoint)}], "pool": "local", "bootstrap": 20,
+        "name": "intrinsic", "models": [{"name": "m", "checkpoint": str(checkpoint), "label_map": label_map or {}}], "pool": "local", "bootstrap": 20,
         "engine": {"kind": "pytorch", "threads": 1, **engine}, "output": str(folder / "run"),
         "tasks": [{"name": "texts", "source": {"path": str(folder / "rows.jsonl")}, "sample_id": "id", "shard_size": 3, **task}],
     }  # fmt: skip
@@ -56,6 +64,55 @@ def test_the_masked_loss_is_that_of_transformers(tmp_path: Path) -> None:
     assert not result.higher_is_better
     with pytest.raises(ConfigError, match=r"Set engine\.mask_share"):
         measure(tmp_path, folder, rows, task)
+
+
+def test_replaced_tokens_are_found_as_by_a_loop_over_the_discriminator(tmp_path: Path) -> None:
+    import torch
+    from transformers import AutoModelForPreTraining, AutoTokenizer
+
+    folder = make_checkpoint(tmp_path / "electra", "electra", "AutoModelForPreTraining")
+    rows = [{"id": f"t{i}", "tokens": list(text.replace(" ", "")), "replaced": []} for i, text in enumerate(TEXTS)]
+    for row in rows:
+        row["replaced"] = ["replaced" if k % 7 == 3 else "original" for k in range(len(row["tokens"]))]
+    names = ["original", "replaced"]
+    task = {"kind": "tag", "words": "{{ tokens }}", "target": "{{ replaced }}", "labels": names, "metrics": ["tag_acc"]}
+
+    result = measure(tmp_path, folder, rows, task, label_map={"LABEL_0": "original", "LABEL_1": "replaced"})
+
+    model, tokenizer = AutoModelForPreTraining.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+    is_right = []
+    for row in rows:
+        with torch.no_grad():
+            logits = model(**tokenizer(row["tokens"], is_split_into_words=True, return_tensors="pt")).logits[0, 1:-1]
+        # Clark et al. 2020: the sigmoid of the logit is the probability that the token was replaced; a token a letter, but [CLS] and [SEP]
+        is_right += [(p > 0.5) == (true == "replaced") for p, true in zip(logits.sigmoid().tolist(), row["replaced"], strict=True)]
+    assert result.estimate.value == pytest.approx(sum(is_right) / len(is_right), abs=1e-12)
+
+
+def test_the_next_sentence_is_told_as_by_a_loop_over_the_head(tmp_path: Path) -> None:
+    import torch
+    from transformers import AutoModelForNextSentencePrediction, AutoTokenizer
+
+    folder = make_checkpoint(tmp_path / "bert", "bert", "AutoModelForNextSentencePrediction")
+    pairs = [(i, j) for i in range(4) for j in range(4) if i != j]
+    rows = [
+        {"id": f"{i}-{j}", "first": TEXTS[i], "second": TEXTS[j], "truth": "next" if j == i + 1 else "random"} for i, j in pairs
+    ]  # fmt: skip
+    task = {
+        "kind": "classify", "prompt": "{{ first }}", "pair": "{{ second }}", "labels": ["next", "random"], "target": "{{ truth }}",
+        "metrics": ["acc"],
+    }  # fmt: skip
+
+    result = measure(tmp_path, folder, rows, task, label_map={"LABEL_0": "next", "LABEL_1": "random"})
+
+    model, tokenizer = AutoModelForNextSentencePrediction.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+    is_right = []
+    for row in rows:
+        with torch.no_grad():
+            # of the documentation of BertForNextSentencePrediction: logit 0 says that the second text continues the first
+            is_next = model(**tokenizer(row["first"], row["second"], return_tensors="pt")).logits[0].argmax().item() == 0
+        is_right.append(is_next == (row["truth"] == "next"))
+    assert result.estimate.value == pytest.approx(sum(is_right) / len(is_right), abs=1e-12)
 
 
 def test_the_contrastive_loss_is_a_cross_entropy_of_cosines(tmp_path: Path) -> None:

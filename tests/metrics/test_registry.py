@@ -39,7 +39,7 @@ def scored(name: str, *, is_right: bool) -> Scored:
     if "uncond" in requests(name):
         even = Likelihoods(logprobs=(-1.0, -1.0), is_greedy=(False, False), num_tokens=(1, 1))
         rows.append(Prediction(sample_id="s", request="uncond", finish_reason=FinishReason.SCORED, output=even))
-    targets = {"squad2_noans": (), "seqeval": ("B-PER", "O")}.get(
+    targets = {"squad2_noans": (), "seqeval": ("B-PER", "O"), "tag_acc": ("B-PER", "O")}.get(
         name.partition("_f1")[0].partition("_pre")[0].partition("_rec")[0], ("yes", "aa")
     )
     if name == "info_nce":  # the text, its counterpart, another one
