@@ -102,6 +102,10 @@ _BUILT_IN: dict[str, _Entry] = dict(
         _entry(squad2.HASANS_EXACT, "squad2_exact of the questions that have an answer", *_READ),
         _entry(squad2.HASANS_F1, "squad2_f1 of the questions that have an answer", *_READ),
         _entry(squad2.NOANS, "share of the questions without an answer that got none", *_READ),
+        _entry(squad2.BEST_EXACT, "squad2_exact with the threshold for no answer that is best for it", Kind.SPAN),
+        _entry(squad2.BEST_EXACT_THRESHOLD, "that threshold", Kind.SPAN),
+        _entry(squad2.BEST_F1, "squad2_f1 with the threshold for no answer that is best for it", Kind.SPAN),
+        _entry(squad2.BEST_F1_THRESHOLD, "that threshold", Kind.SPAN),
         _entry(chinese.EXACT_MATCH_CMRC, "share of answers that equal a target but for punctuation (CMRC 2018, DRCD)", *_READ),
         _entry(
             chinese.F1_CMRC, "F1 of the longest run of Chinese characters and words shared with the best target (CMRC 2018, DRCD)", *_READ

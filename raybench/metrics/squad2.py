@@ -4,7 +4,8 @@ As the official evaluation script (evaluate-v2.0.py; the same in transformers, d
 counts. `hasans` are the questions that have an answer, `noans` the others (of which the script prints the same number twice, as exact and as f1).
 
 A reader of spans says that there is no answer where the score of none is above that of its best place, by more than a threshold of 0. The `best` metrics
-take the threshold with which the value is highest, and `_threshold` is that number: the difference of the two scores above which none is answered.
+take the threshold with which the value is highest, and `_threshold` is that number: the difference of the two scores above which none is answered; it is
+undefined where answering nothing is best. Answers with the same difference are given or withheld together, while the script tries them one by one.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
+
+import numpy as np
 
 from raybench.core.outputs import Spans
 from raybench.core.protocols import Scored
@@ -74,6 +78,54 @@ def _part(scored: Scored, score_of: ScoreOf, has_answer: bool) -> tuple[float, f
     return (_mean(scored, score_of), 1.0) if bool(scored.sample.targets) == has_answer else (0.0, 0.0)
 
 
+@dataclass(slots=True, kw_only=True)
+class Best:
+    """The highest value that a threshold can give, or that threshold."""
+
+    name: str
+    score_of: ScoreOf
+    is_threshold: bool = False
+    stats: tuple[str, ...] = ("no_answer", "gain", "right_if_none")
+    """How much no answer is preferred; what the answer adds, below 0 where it should not be given; whether no answer is right."""
+    signature: str = "normalise:squad-1.1|no-answer:best"
+    is_mean: bool = False
+    higher_is_better: bool = True
+    wrong: tuple[float, ...] | None = None
+
+    def score(self, scored: Scored) -> tuple[float, ...]:
+        answer, has_answer = answers(scored)[0], bool(scored.sample.targets)
+        gain = self.score_of(answer.text, golds(scored)) if has_answer else -float(bool(answer.text))
+        return answer.no_answer, gain, float(not has_answer)
+
+    def over(self, rows: Any) -> Callable[[Any], Any]:
+        order, ends = _in_order(rows[:, 0])
+        gains = rows[order, 1]
+
+        def value(weights: Any) -> Any:
+            sums = np.cumsum(weights[..., order] * gains, axis=-1)[..., ends]  # of all answers up to a threshold
+            if self.is_threshold:
+                return np.where(sums.max(-1) > 0, rows[order, 0][ends][sums.argmax(-1)], np.nan)
+            return ((weights * rows[:, 2]).sum(-1) + np.maximum(sums.max(-1), 0.0)) / weights.sum(-1)
+
+        return value
+
+    def slopes(self, rows: Any, weights: Any) -> Any:
+        if self.is_threshold:
+            return np.full(len(rows), np.nan)  # it jumps: there is no derivative
+        order, ends = _in_order(rows[:, 0])
+        sums = np.cumsum(weights[order] * rows[order, 1])[ends]
+        last = rows[order, 0][ends][sums.argmax()] if sums.max() > 0 else -np.inf
+        # at its best the threshold itself may move without changing the value
+        return (rows[:, 2] + np.where(rows[:, 0] <= last, rows[:, 1], 0.0) - self.over(rows)(weights)) / weights.sum()
+
+
+def _in_order(column: Any) -> tuple[Any, Any]:
+    """The order of some numbers, and where in it a number stands for the last time."""
+    order = np.argsort(column, kind="stable")
+    in_order = column[order]
+    return order, np.flatnonzero(np.append(in_order[1:] != in_order[:-1], True))
+
+
 _SIGNATURE = "normalise:squad-1.1|no-answer:0"
 _PART = ("score", "counted")
 EXACT = Mean(name="squad2_exact", score_of=partial(_mean, score_of=exact), stats=("right",), signature=_SIGNATURE)
@@ -83,3 +135,7 @@ HASANS_EXACT = Ratio(
 )
 HASANS_F1 = Ratio(name="squad2_hasans_f1", parts_of=partial(_part, score_of=f1, has_answer=True), stats=_PART, signature=_SIGNATURE)
 NOANS = Ratio(name="squad2_noans", parts_of=partial(_part, score_of=exact, has_answer=False), stats=_PART, signature=_SIGNATURE)
+BEST_EXACT = Best(name="squad2_best_exact", score_of=exact)
+BEST_EXACT_THRESHOLD = Best(name="squad2_best_exact_threshold", score_of=exact, is_threshold=True)
+BEST_F1 = Best(name="squad2_best_f1", score_of=f1)
+BEST_F1_THRESHOLD = Best(name="squad2_best_f1_threshold", score_of=f1, is_threshold=True)

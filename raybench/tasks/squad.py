@@ -53,6 +53,7 @@ _HUB_2 = "rajpurkar/squad_v2", "3ffb306f725f7d2ce8394bc1873b24868140c412"
 _SAMPLING = Sampling(max_tokens=256, stop=("\n",))
 _METRICS = ("exact_match_squad", "token_f1")
 _METRICS_2 = ("squad2_exact", "squad2_f1", "squad2_hasans_exact", "squad2_hasans_f1", "squad2_noans")
+_BEST = ("squad2_best_exact", "squad2_best_exact_threshold", "squad2_best_f1", "squad2_best_f1_threshold")
 TASKS: tuple[Task, ...] = (
     Task(
         name="squad",
@@ -74,7 +75,7 @@ TASKS: tuple[Task, ...] = (
         source=_source(*_HUB_2, split="validation"),
         to_sample=to_sample,
         forms={
-            Kind.SPAN: Form(to_prompt=to_place, metrics=_METRICS_2),
+            Kind.SPAN: Form(to_prompt=to_place, metrics=(*_METRICS_2, *_BEST)),
             Kind.GENERATE: Form(to_prompt=to_prompt, metrics=_METRICS_2, sampling=_SAMPLING, extract={"": answer_or_none}),
         },
         fewshot=Fewshot(source=_source(*_HUB_2, split="train")),

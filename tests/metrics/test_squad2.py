@@ -16,6 +16,7 @@ from raybench.core.protocols import Scored
 from raybench.core.types import FinishReason, Generation, Prediction, Sample
 from raybench.metrics.registry import get_metric
 from raybench.metrics.statistics import Statistics
+from tests.metrics.heads import collect, measure
 
 TEXTS = st.text(alphabet="abt he,.-", max_size=8)
 OFFICIAL = {
@@ -106,3 +107,46 @@ def test_a_reader_answers_unless_none_scores_higher() -> None:
     assert [value_of("squad2_exact", [s]) for s in (answered, even, declined)] == [1.0, 1.0, 0.0]
     assert value_of("squad2_noans", [placed(*places, 3.1, ())]) == 1.0
     assert value_of("squad2_noans", [placed((), (), -5.0, ())]) == 1.0
+
+
+DIFFERENCES = st.floats(-9, 9, allow_subnormal=False)
+READ = st.lists(st.tuples(st.sampled_from(["", "old Paris", "Rome"]), st.sampled_from([(), ("Paris",), ("Rome",)]), DIFFERENCES), min_size=1, max_size=9)  # fmt: skip
+
+
+@settings(deadline=None)
+@given(READ, st.randoms(use_true_random=False))
+def test_the_best_threshold_is_that_of_the_script(cases: list[tuple[str, tuple[str, ...], float]], rng: random.Random) -> None:
+    from transformers.data.metrics.squad_metrics import find_all_best_thresh, get_raw_scores
+
+    # the script tries equal differences one by one
+    cases = list({difference: (text, targets, difference) for text, targets, difference in cases}.values())
+    preds = {str(i): text for i, (text, _, _) in enumerate(cases)}
+    scores = get_raw_scores([SimpleNamespace(qas_id=str(i), answers=[{"text": t} for t in c[1]]) for i, c in enumerate(cases)], preds)
+    expected: dict[str, float] = {}
+    has_answer = {str(i): bool(c[1]) for i, c in enumerate(cases)}
+    find_all_best_thresh(expected, preds, *scores, {str(i): c[2] for i, c in enumerate(cases)}, has_answer)
+
+    samples = [placed((text,) if text else (), (0.0,) if text else (), difference, targets) for text, targets, difference in cases]
+    for name in ("exact", "f1"):
+        found = measure(get_metric(f"squad2_best_{name}"), rng.sample(samples, len(samples)))
+        threshold = measure(get_metric(f"squad2_best_{name}_threshold"), samples)
+        assert found.value == pytest.approx(expected[f"best_{name}"] / 100)
+        none_is_best = expected[f"best_{name}"] == 100 * sum(not targets for _, targets, _ in cases) / len(cases)
+        assert threshold.value == (None if none_is_best else expected[f"best_{name}_thresh"])
+
+
+def test_many_draws_and_their_limit_agree_on_the_error_of_the_best_value() -> None:
+    rng = random.Random(0)
+    samples = [
+        placed((rng.choice(["Paris", "Rome"]),), (0.0,), rng.gauss(1.0 if not targets else -1.0, 1.5), targets)
+        for targets in (rng.choice([(), ("Paris",)]) for _ in range(2000))
+    ]
+    metric = get_metric("squad2_best_exact")
+    collected = collect(metric, samples)
+    table = collected.samples()
+
+    drawn = measure(metric, samples, draws=400)
+    slopes = metric.slopes(table.rows, table.counts)
+
+    assert (table.counts * slopes).sum() == pytest.approx(0, abs=1e-12)
+    assert drawn.stderr == pytest.approx(np.sqrt((table.counts * slopes**2).sum()), rel=0.15)  # 400 draws know it to 4 %
