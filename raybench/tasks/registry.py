@@ -13,7 +13,9 @@ from raybench.core.mistakes import suggest
 from raybench.tasks import (
     arc,
     boolq,
+    chid,
     chinese_reading,
+    clue,
     commonsense_qa,
     conll2003,
     glue,
@@ -33,7 +35,7 @@ from raybench.tasks import (
 from raybench.tasks.task import Group, Task
 
 _FAMILIES = (
-    quickstart, arc, boolq, chinese_reading, commonsense_qa, conll2003, glue, gsm8k, hellaswag, lambada, mmlu, openbookqa, piqa, squad,
+    quickstart, arc, boolq, chid, chinese_reading, clue, commonsense_qa, conll2003, glue, gsm8k, hellaswag, lambada, mmlu, openbookqa, piqa, squad,
     super_glue, truthfulqa, wikitext, winogrande,
 )  # fmt: skip
 _BUILT_IN: Mapping[str, Task | Group] = MappingProxyType({t.name: t for family in _FAMILIES for t in (*family.TASKS, *family.GROUPS)})

@@ -171,7 +171,9 @@ def test_the_real_rampart_finds_persons_in_the_news(shared: Path, tmp_path: Path
     answered = {row["sample_id"]: row["output"]["labels"] for row in rows}
     expected = tags_by_loop(model, [row["tokens"] for row in sentences], label_map.__getitem__)
     assert [answered[f"test-{i}"] for i in range(100)] == expected
-    report = classification_report([[LABELS[tag] for tag in row["ner_tags"]] for row in sentences], expected, output_dict=True, zero_division=0)
+    report = classification_report(
+        [[LABELS[tag] for tag in row["ner_tags"]] for row in sentences], expected, output_dict=True, zero_division=0
+    )
     assert values["seqeval_f1@PER"] == pytest.approx(report["PER"]["f1-score"], abs=1e-12)
     assert values["seqeval_f1@PER"] > 0.4
 

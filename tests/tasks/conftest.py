@@ -55,6 +55,10 @@ def data(shared: Path) -> dict[str, DataConfig]:
         "rajpurkar/squad": DataConfig(path=str(folder / "squad_v1_1_xquad_en"), splits={"validation": "validation_subset.parquet"}),
         "rajpurkar/squad_v2": DataConfig(path=str(folder / "squad_v2"), splits={"validation": "validation_cs224n_half.parquet"}),
         "clue/clue:drcd": DataConfig(path=str(folder / "clue_drcd")),
+        **{f"clue/clue:{name}": DataConfig(path=str(folder / f"clue_{name}")) for name in ("afqmc", "cmnli", "tnews")},
+        "clue/clue:cluewsc2020": DataConfig(path=str(folder / "fewclue_cluewsc"), splits={"validation": "test_public.parquet"}),
+        "lansinuote/ChnSentiCorp": DataConfig(path=str(folder / "chnsenticorp")),
+        "CLUEbenchmark/FewCLUE:chid": DataConfig(path=str(folder / "fewclue_chid")),
         "eriktks/conll2003": DataConfig(path=str(folder / "conll2003")),
     }
 
