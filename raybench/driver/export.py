@@ -12,7 +12,7 @@ from pathlib import Path
 from raybench.core.config import RunConfig
 from raybench.core.errors import ConfigError, IncompleteError
 from raybench.core.mistakes import suggest
-from raybench.driver import export_glue, export_super_glue
+from raybench.driver import export_glue, export_squad, export_super_glue
 from raybench.driver.catalog import open_catalog
 from raybench.driver.inspect_rows import Inspected, inspect_samples
 from raybench.driver.paths import model_path
@@ -35,6 +35,8 @@ class Format:
 
 FORMATS: Mapping[str, Format] = {
     "glue": Format(tasks=tuple(export_glue.FILES), suffix=".zip", render=export_glue.render),
+    "squad": Format(tasks=("squad",), suffix=".json", render=export_squad.render),
+    "squad_v2": Format(tasks=("squad_v2",), suffix=".json", render=export_squad.render),
     "superglue": Format(tasks=tuple(export_super_glue.FILES), suffix=".zip", render=export_super_glue.render),
 }
 
