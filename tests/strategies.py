@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import pyarrow as pa
@@ -161,5 +162,6 @@ def request_tables(draw: st.DrawFn) -> pa.RecordBatch:
         [draw(TEXTS) for _ in range(n)],
         [draw(st.none() | TEXTS) for _ in range(n)],
         [draw(st.none() | st.lists(TEXTS, max_size=3)) for _ in range(n)],
+        [draw(st.none() | st.lists(MESSAGES.map(asdict), max_size=3)) for _ in range(n)],
     ]
     return pa.record_batch([pa.array(c, f.type) for c, f in zip(columns, REQUESTS, strict=True)], schema=REQUESTS)

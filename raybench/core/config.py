@@ -291,6 +291,24 @@ class TaskConfig(Strict):
         return self
 
 
+class LmEvalConfig(Strict):
+    """For tasks of lm-evaluation-harness, named `lm-eval/<task, group, tag or pattern>`."""
+
+    include_path: tuple[str, ...] = ()
+    """Folders with task files of your own; they win over the harness's."""
+    fewshot_seed: int = 1234
+    """Of the draws of examples, one stream a task; the default is the harness's."""
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    """Passed to all tasks; some, such as ruler, need {tokenizer: ..., max_seq_lengths: [...]}."""
+    confirm_run_unsafe_code: bool = False
+    """Consent to metrics that run code which the model has written, on this machine and without a sandbox."""
+
+    @field_validator("include_path", mode="before")
+    @classmethod
+    def _one_folder(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+
 class RayConfig(Strict):
     """How a Ray cluster is joined or started."""
 
@@ -331,6 +349,8 @@ class RunConfig(Strict):
     """Only the first n samples of every task; the results are marked PARTIAL."""
     data: dict[str, DataConfig] = Field(default_factory=dict)
     """Hub id, or hub id:config, to a place on this machine."""
+    lm_eval: LmEvalConfig = LmEvalConfig()
+    """For tasks of lm-evaluation-harness."""
     on_broken_checkpoint: Literal["fail", "skip"] | None = None
     """None: fail for one model, skip for several."""
     max_row_errors: float = Field(0.0, ge=0)

@@ -34,6 +34,9 @@ SAMPLES = pa.schema(
 SHOTS = pa.schema([pa.field("question", pa.string(), nullable=False), pa.field("answer", pa.string(), nullable=False)])
 """Few-shot examples of one (task, form), each rendered once; requests refer to them by row number."""
 
+MESSAGE = pa.struct([pa.field("role", pa.string(), nullable=False), pa.field("content", pa.string(), nullable=False)])
+"""One turn of a conversation."""
+
 REQUESTS = pa.schema(
     [
         pa.field("sample_id", pa.string(), nullable=False),
@@ -41,11 +44,12 @@ REQUESTS = pa.schema(
         pa.field("shots", pa.list_(pa.int32()), nullable=False),
         pa.field("prompt", pa.string(), nullable=False),
         pa.field("continuations", pa.list_(pa.string()), nullable=False),
-        pa.field("is_bare", pa.bool_(), nullable=False),  # neither description nor chat template: `uncond`
+        pa.field("is_bare", pa.bool_(), nullable=False),  # neither description nor chat template
         pa.field("turns", pa.list_(pa.string()), nullable=False),
         pa.field("prefix", pa.string(), nullable=False),
         pa.field("pair", pa.string()),  # second text of `classify`, passage of `span`
         pa.field("words", pa.list_(pa.string())),  # of `tag`
+        pa.field("messages", pa.list_(MESSAGE)),  # a whole conversation in place of shots, prompt and prefix
     ]
 )
 

@@ -178,6 +178,10 @@ class Request:
     """Few-shot examples, in order."""
     prompt: str = ""
     """The question itself; for `rolling` the whole text."""
+    messages: tuple[Message, ...] = ()
+    """A whole conversation in place of description, examples, prompt and prefix, for the chat template; a last one of the assistant is continued."""
+    is_bare: bool = False
+    """Whether the prompt goes to the model as it is, without description and chat template."""
     delimiter: str = " "
     """Between a question and its answer; empty under a chat template, where the turn takes its place."""
     separator: str = "\n\n"

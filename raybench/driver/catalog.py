@@ -12,6 +12,8 @@ from raybench.core.types import Kind
 from raybench.driver.paths import task_path
 from raybench.metrics import registry as metrics
 from raybench.tasks.declared import task_from_config
+from raybench.tasks.harness.door import PREFIX
+from raybench.tasks.harness.library import Found, HarnessGroup, Library
 from raybench.tasks.registry import expand, get_task
 from raybench.tasks.task import Form, Group, Task
 
@@ -47,6 +49,7 @@ class Catalog:
 
     entries: Sequence[Entry]
     groups: Sequence[Group]
+    harness_groups: Sequence[HarnessGroup] = ()
 
     @property
     def by_label(self) -> Mapping[str, Entry]:
@@ -61,10 +64,17 @@ def open_catalog(config: RunConfig) -> Catalog:
         ConfigError: for unknown names, all of them in one message, and for names that stand twice.
     """
     entries: list[Entry] = []
+    harness_groups: dict[str, HarnessGroup] = {}
+    library = Library(config.lm_eval) if any(t.source is None and t.name.startswith(PREFIX) for t in config.tasks) else None
     groups: dict[str, Group] = {}
     mistakes: list[str] = []
     for item in config.tasks:
         try:
+            if library is not None and item.source is None and item.name.startswith(PREFIX):
+                theirs = library.find(item.name)
+                entries += _harness_entries(config, item, theirs)
+                harness_groups |= {g.name: g for g in theirs.groups}
+                continue
             found, inner = _expand(item)
         except ConfigError as error:
             mistakes.append(error.message)
@@ -77,7 +87,7 @@ def open_catalog(config: RunConfig) -> Catalog:
     mistakes += _shared_folders(list(dict.fromkeys(labels)))
     if mistakes:
         raise ConfigError("\n".join(mistakes))
-    return Catalog(entries=entries, groups=list(groups.values()))
+    return Catalog(entries=entries, groups=list(groups.values()), harness_groups=list(harness_groups.values()))
 
 
 def _shared_folders(labels: Sequence[str]) -> list[str]:
@@ -89,6 +99,23 @@ def _shared_folders(labels: Sequence[str]) -> list[str]:
         for folder, names in folders.items()
         if len(names) > 1
     ]
+
+
+def _harness_entries(config: RunConfig, item: TaskConfig, found: Found) -> list[Entry]:
+    """Entries of the harness's tasks. Their prompts are cut on the left where they do not fit, as the harness does, unless the run says otherwise.
+
+    Raises:
+        ConfigError: when the entry sets what the harness decides itself.
+    """
+    for name in ("metrics", "fewshot"):
+        if getattr(item, name) is not None:
+            raise ConfigError(f"tasks: '{item.name}': `{name}` is decided by lm-evaluation-harness's task file; leave it out.")
+    if item.label is not None and len(found.tasks) > 1:
+        raise ConfigError(f"tasks: '{item.name}' is {len(found.tasks)} tasks; they keep their names, so it takes no `label`.")
+    is_said = any("overlong" in block for block in (config.engine, item.engine, *(m.engine for m in config.models)))
+    if not is_said:
+        item = item.model_copy(update={"engine": {"overlong": "truncate_left", **item.engine}})
+    return [Entry(label=item.label or task.name, config=item, task=task) for task in found.tasks]
 
 
 def _expand(item: TaskConfig) -> tuple[list[Entry], dict[str, Group]]:

@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from raybench.core.checkpoint import slug
+from raybench.core.checkpoint import Checkpoint, slug
 from raybench.core.config import RunConfig
 from raybench.core.engine_config import engine_config, merge
 from raybench.core.errors import ConfigError, RunError
+from raybench.core.fingerprint import digest
 from raybench.core.mistakes import suggest
 from raybench.core.protocols import TableMetric
 from raybench.core.resolve import sampling_for
@@ -25,6 +26,8 @@ from raybench.metrics import registry as metrics
 from raybench.store.manifest import differences
 from raybench.store.prompt_set import PromptSet
 from raybench.store.run_dir import RunDir
+from raybench.tasks.harness.library import HarnessTask
+from raybench.tasks.harness.requests import Chat, HarnessRendering, render_harness
 from raybench.tasks.prompts import Rendering, render
 
 _LIBRARIES = {"pytorch": ("torch", "transformers"), "vllm": ("vllm", "torch", "transformers")}
@@ -56,14 +59,16 @@ def prepare(config: RunConfig, store: RunDir, *, has_gpus: bool, tell: Callable[
     """
     catalog = open_catalog(config)
     models = open_models(config)
-    sets: dict[str, Rendering] = {}
+    sets: dict[str, Rendering | HarnessRendering] = {}
     pairs = [
         _pair(config, index, model, entry, sets)
         for index, model in enumerate(models)
         if model.failed is None
         for entry in catalog.entries
     ]  # fmt: skip
-    prompts = {name: _rendered(store, name, rendering, tell) for name, rendering in sets.items()}
+    prompts = {
+        name: _rendered(store, name, sets.pop(name), tell) for name in list(sets)
+    }  # what a rendering holds is free once it is written
     engines = [engine_config(merge(config.engine, m.config.engine, e.config.engine)) for m in models for e in catalog.entries]
     for engine in engines:
         check_options(engine)
@@ -78,31 +83,26 @@ def prepare(config: RunConfig, store: RunDir, *, has_gpus: bool, tell: Callable[
     return Prepared(plan=whole, catalog=catalog, prompts=prompts, warnings=_warnings(models))
 
 
-def _pair(config: RunConfig, index: int, model: PlannedModel, entry: Entry, sets: dict[str, Rendering]) -> PlannedPair:
+def _pair(config: RunConfig, index: int, model: PlannedModel, entry: Entry, sets: dict[str, Rendering | HarnessRendering]) -> PlannedPair:
     engine = engine_config(merge(config.engine, model.config.engine, entry.config.engine))
     kind = choose_form(entry, model, engine.kind)
     form = entry.form(kind)
-    name = slug(f"{entry.label.replace('/', '.')}.{kind.value}")
+    chat = _chat_of(model.checkpoint) if isinstance(entry.task, HarnessTask) else None
+    # the harness builds other requests for a chat, and puts the system prompt in
+    said = "" if chat is None else f".chat-{digest(chat.fewshot_as_multiturn, chat.system_prompt)[:8]}"
+    name = slug(f"{entry.label.replace('/', '.')}.{kind.value}{said}")
     if name not in sets:
-        task = replace(entry.task, forms={**entry.task.forms, kind: form})
-        limits = [n for n in (config.limit, entry.config.limit) if n is not None]
-        sets[name] = render(
-            task,
-            kind,
-            shots=entry.config.shots,
-            sampler=entry.config.fewshot,
-            seed=config.seed,
-            limit=min(limits) if limits else None,
-            shard_size=entry.config.shard_size,
-            data=config.data,
-        )
+        sets[name] = _rendering(config, entry, kind, chat)
     rendering = sets[name]
     num_shots = rendering.num_shots
     repeats = entry.config.repeats or entry.task.repeats
-    sampling = sampling_for(form.sampling, config.sampling, model.config.sampling, entry.config.sampling)
+    own = rendering.sampling if isinstance(rendering, HarnessRendering) else form.sampling
+    sampling = sampling_for(own, config.sampling, model.config.sampling, entry.config.sampling)
     check_fit(engine, model.checkpoint, kind, sampling, where=f"{model.name}, task '{entry.label}'")
     check_masks(engine, kind, form.metrics, where=f"{model.name}, task '{entry.label}'")
     check_head(engine.kind, model.checkpoint, kind, form.labels, where=f"{model.name}, task '{entry.label}'")
+    if isinstance(rendering, HarnessRendering) and (sampling is None or sampling.temperature == 0):
+        repeats = 1  # equal answers are asked for once, and counted as often as the harness wants
     if repeats > 1 and sampling is not None and sampling.temperature == 0:
         raise ConfigError(f"task '{entry.label}': {repeats} repeats of a greedy answer are all the same; set sampling.temperature.")
     hungry = next((m for m in form.metrics if metrics.repeats(m) > repeats), None)
@@ -138,10 +138,34 @@ def _pair(config: RunConfig, index: int, model: PlannedModel, entry: Entry, sets
             "data": rendering.data,
             "shots": num_shots,
             "fewshot": rendering.sampler if num_shots else None,
-            "fewshot_seed": config.seed if num_shots and rendering.sampler == "seeded" else None,
+            "fewshot_seed": rendering.seed if num_shots and rendering.sampler in ("seeded", "lm-eval") else None,
             "shard_size": rendering.shard_size,
         },
     )
+
+
+def _rendering(config: RunConfig, entry: Entry, kind: Kind, chat: Chat | None) -> Rendering | HarnessRendering:
+    limits = [n for n in (config.limit, entry.config.limit) if n is not None]
+    limit, shots, shard_size = min(limits) if limits else None, entry.config.shots, entry.config.shard_size
+    if isinstance(entry.task, HarnessTask):
+        return render_harness(entry.task, chat=chat, shots=shots, limit=limit, shard_size=shard_size, data=config.data)
+    task = replace(entry.task, forms={**entry.task.forms, kind: entry.form(kind)})
+    return render(
+        task,
+        kind,
+        shots=shots,
+        sampler=entry.config.fewshot,
+        seed=config.seed,
+        limit=limit,
+        shard_size=shard_size,
+        data=config.data,
+    )
+
+
+def _chat_of(checkpoint: Checkpoint) -> Chat | None:
+    if checkpoint.chat_template is None:
+        return None
+    return Chat(fewshot_as_multiturn=checkpoint.fewshot_as_multiturn, system_prompt=checkpoint.system_prompt)
 
 
 def choose_form(entry: Entry, model: PlannedModel, engine_kind: str) -> Kind:
@@ -166,7 +190,7 @@ def choose_form(entry: Entry, model: PlannedModel, engine_kind: str) -> Kind:
     return Kind(wanted)
 
 
-def _rendered(store: RunDir, name: str, rendering: Rendering, tell: Callable[[str], None]) -> PromptSet:
+def _rendered(store: RunDir, name: str, rendering: Rendering | HarnessRendering, tell: Callable[[str], None]) -> PromptSet:
     """The prompt set of the run directory where it is still what would be rendered now, otherwise a new one."""
     existing = store.prompts(name)
     if existing is not None and existing.meta.get("key") == rendering.key:
@@ -189,7 +213,7 @@ def _rendered(store: RunDir, name: str, rendering: Rendering, tell: Callable[[st
     return _write(store, name, rendering)
 
 
-def _write(store: RunDir, name: str, rendering: Rendering) -> PromptSet:
+def _write(store: RunDir, name: str, rendering: Rendering | HarnessRendering) -> PromptSet:
     has_clusters = False
     with store.prompt_writer(name) as writer:
         for shard in rendering.shards():
@@ -208,6 +232,8 @@ def _write(store: RunDir, name: str, rendering: Rendering) -> PromptSet:
             "shard_size": rendering.shard_size,
             "has_clusters": has_clusters,
         }
+        if isinstance(rendering, HarnessRendering):
+            meta["num_documents"] = rendering.num_documents
         return writer.finish(rendering.shots, meta)
 
 

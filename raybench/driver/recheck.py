@@ -29,7 +29,8 @@ from raybench.driver.models import open_models
 from raybench.driver.paths import model_path, task_path
 from raybench.driver.plan import Pair, PlannedModel, fingerprints_of, read_pair
 from raybench.driver.prepare import versions_of
-from raybench.driver.score import columns_of, extract, is_unlabelled, missing_keys
+from raybench.driver.score import columns_of, extract, is_unlabelled
+from raybench.driver.stored_rows import missing_keys
 from raybench.driver.work import check_one_to_one, make_work, to_requests
 from raybench.engines.registry import make_engine
 from raybench.metrics.interval import estimate

@@ -6,13 +6,9 @@ A metric is computed only from a complete set of rows: every expected key once, 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import groupby
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
 
 from raybench.core.config import RunConfig
 from raybench.core.errors import InternalError
@@ -20,36 +16,22 @@ from raybench.core.fingerprint import digest, seed_for
 from raybench.core.outputs import Classification, Spans
 from raybench.core.protocols import AnyMetric, Scored
 from raybench.core.results import results_to_json
-from raybench.core.schema import from_batch, keys_of, samples_from_batch
-from raybench.core.types import Estimate, FinishReason, Generation, Kind, Output, Prediction, Result, Results, Sample
+from raybench.core.types import Estimate, Generation, Kind, Output, Prediction, Result, Results, Sample
 from raybench.driver.catalog import Catalog, open_catalog
 from raybench.driver.groups import group_results
 from raybench.driver.paths import model_path, task_path
-from raybench.driver.plan import Pair, fingerprints_of, read_pair
-from raybench.driver.signature import numerics_of, signature
+from raybench.driver.plan import Pair, read_pair
+from raybench.driver.score_harness import HarnessScores
+from raybench.driver.signature import signature
+from raybench.driver.stored_rows import SCORES, Counts, Incomplete, answers, score_batch, warnings_of
 from raybench.metrics.grouped import GroupMetric, Groups
 from raybench.metrics.interval import estimate, method, value_if_errors_wrong
 from raybench.metrics.registry import get_metric
 from raybench.metrics.statistics import Statistics
 from raybench.store.prompt_set import PromptSet
 from raybench.store.run_dir import RunDir
-from raybench.store.shard_reader import DamagedShard
+from raybench.tasks.harness.library import HarnessTask
 from raybench.tasks.task import Extractor
-
-SCORES = pa.schema(
-    [
-        pa.field("sample_id", pa.string(), nullable=False),
-        pa.field("metric", pa.string(), nullable=False),
-        pa.field("status", pa.string(), nullable=False),  # ok, error, unlabelled
-        pa.field("stats", pa.list_(pa.float64())),  # null for an error
-        pa.field("extracted", pa.list_(pa.string())),  # one a row of the sample
-    ]
-)
-"""One row a sample and metric, in the order of the plan."""
-
-WARN_SHARE = 0.01
-"""Above this share of cut, unparsed or truncated answers a score comes with a warning."""
-
 
 _ScoreRow = tuple[str, str, str, tuple[float, ...] | None, list[str | None] | None]
 
@@ -68,17 +50,6 @@ class Column:
     unparsed: int = 0
 
 
-@dataclass(slots=True, kw_only=True)
-class _Counts:
-    samples: int = 0
-    errors: int = 0
-    unlabelled: int = 0
-    rows: int = 0
-    stopped_by_length: int = 0
-    truncated: int = 0
-    codes: dict[str, int] = field(default_factory=dict)
-
-
 def score(store: RunDir) -> Results:
     """Compute every metric of a run from its stored rows; writes scores/ and results.json.
 
@@ -93,6 +64,7 @@ def score(store: RunDir) -> Results:
     prompts: dict[str, PromptSet] = {}
     results: list[Result] = []
     warnings: list[str] = list(manifest["warnings"])
+    theirs = HarnessScores(store, config, catalog)
     for pair in pairs:
         if pair.model_name in failed:
             continue
@@ -101,8 +73,12 @@ def score(store: RunDir) -> Results:
             if found is None:
                 raise InternalError(f"{store.name}: the prompts '{pair.prompts}' are missing.")
             prompts[pair.prompts] = found
+        if isinstance(catalog.by_label[pair.task].task, HarnessTask):
+            results += theirs.score(pair, prompts[pair.prompts], warnings)
+            continue
         results += _score_pair(store, config, catalog, pair, prompts[pair.prompts], warnings)
     results += group_results(catalog, [p.model_name for p in pairs], results)
+    results += theirs.groups()
     whole = Results(run=config.name, results=tuple(results), warnings=tuple(warnings), failed_models=failed)
     store.write_results(results_to_json(whole))
     return whole
@@ -121,39 +97,25 @@ def score_run(path: str | Path) -> Results:
 
 def _score_pair(store: RunDir, config: RunConfig, catalog: Catalog, pair: Pair, prompts: PromptSet, warnings: list[str]) -> list[Result]:
     columns = columns_of(catalog, pair)
-    names = fingerprints_of(pair.identity, prompts.shards.digest)
-    found = store.scan(task_path(pair.task), model_path(pair.model_name)).shards
-    withheld = missing_keys(found, prompts, names)
-    if withheld is not None:
-        return [_withheld(pair, column, withheld) for column in columns]
-    counts = _Counts()
+    counts = Counts()
     has_clusters = bool(prompts.meta["has_clusters"])
     if has_clusters:
         for column in columns:
             column.statistics = Statistics(column.metric, has_clusters=True)
     try:
         with store.score_writer(task_path(pair.task), model_path(pair.model_name), SCORES) as writer:
-            batches = store.iterate(task_path(pair.task), model_path(pair.model_name), names)
-            for shard, batch in enumerate(batches):
-                problem = check_shard(batch, prompts.requests(shard), pair)
-                if problem is not None:
-                    return [_withheld(pair, column, problem) for column in columns]
-                samples = samples_from_batch(prompts.samples(shard))
-                rows = _score_shard(samples, from_batch(batch, pair.kind), columns, counts, has_clusters)
-                writer.write(_score_batch(rows))
-    except DamagedShard as error:
-        # so that it is computed anew, as the message says
-        store.discard(task_path(pair.task), model_path(pair.model_name), error.fingerprint)
-        return [_withheld(pair, column, error.message) for column in columns]
+            for answered in answers(store, pair, prompts, counts):
+                writer.write(score_batch(_score_shard(answered, columns, counts, has_clusters)))
+    except Incomplete as error:
+        return [_withheld(pair, column, str(error)) for column in columns]
     for column in columns:
         if column.groups is not None:
             units, clusters = column.groups.units()
             column.statistics.add(units, clusters if has_clusters else None)
-    _warn(pair, counts, columns, warnings)
+    warnings += warnings_of(pair, counts, [(c.name, c.unparsed) for c in columns if c.extract is not None])
     if counts.unlabelled and counts.unlabelled + counts.errors == counts.samples:
         return []  # a test split: its answers are for a submission file
-    numerics = numerics_of(found[name].mark for name in names)
-    return [_result(config, pair, column, counts, prompts, numerics) for column in columns]
+    return [_result(config, pair, column, counts, prompts) for column in columns]
 
 
 def columns_of(catalog: Catalog, pair: Pair) -> list[Column]:
@@ -176,56 +138,15 @@ def columns_of(catalog: Catalog, pair: Pair) -> list[Column]:
     ]
 
 
-def missing_keys(found: Collection[str], prompts: PromptSet, names: Sequence[str]) -> str | None:
-    """Why a pair is incomplete: shards that are not there, with the first samples they hold; None when all are."""
-    absent = [i for i, name in enumerate(names) if name not in found]
-    if not absent:
-        return None
-    table = prompts.shards
-    num = int(sum(table.stop[i] - table.start[i] for i in absent))
-    first = ", ".join(prompts.samples(absent[0]).column("id").slice(0, 3).to_pylist())
-    return f"{num} of {prompts.num_samples} samples have no answer yet ({len(absent)} of {len(names)} shards), the first: {first}"
-
-
-def check_shard(batch: pa.RecordBatch, requests: pa.RecordBatch, pair: Pair) -> str | None:
-    """Which keys of a shard are missing, doubled or foreign; None when every expected one is there once, in order."""
-    expected = keys_of(requests, pair.asking.num_repeats)
-    found = tuple(batch.column(name) for name in ("sample_id", "request", "repeat"))
-    if all(a.equals(b) for a, b in zip(expected, found, strict=True)):
-        return None
-    wanted = list(zip(*(c.to_pylist() for c in expected), strict=True))
-    there = list(zip(*(c.to_pylist() for c in found), strict=True))
-    known, seen = set(wanted), set(there)
-    lists = {
-        "missing": [k for k in wanted if k not in seen],
-        "doubled": sorted({k for k in seen if there.count(k) > 1}),
-        "foreign": sorted(seen - known),
-    }
-    told = [f"{len(keys)} {what}: {', '.join(map(str, keys[:5]))}" for what, keys in lists.items() if keys]
-    return "; ".join(told) or "the rows are not in the order of the plan"
-
-
 def _score_shard(
-    samples: Sequence[Sample], predictions: Sequence[Prediction], columns: Sequence[Column], counts: _Counts, has_clusters: bool
+    answered: Sequence[tuple[Sample, list[Prediction]]], columns: Sequence[Column], counts: Counts, has_clusters: bool
 ) -> Iterator[_ScoreRow]:
     """Score the samples of one shard into the columns; yields the rows of the score table."""
-    # requests x repeats of a sample lie together, as the keys have shown; samples may differ in how many they have
-    groups = [list(rows) for _, rows in groupby(predictions, key=lambda row: row.sample_id)]
     stats: list[list[tuple[float, ...]]] = [[] for _ in columns]
     clusters: list[str | None] = []
     table: list[_ScoreRow] = []
-    for sample, rows in zip(samples, groups, strict=True):
-        counts.samples += 1
-        counts.rows += len(rows)
-        failed = False
-        for row in rows:
-            counts.stopped_by_length += row.finish_reason is FinishReason.LENGTH
-            counts.truncated += row.num_truncated_tokens > 0
-            if row.error_code is not None:
-                failed = True
-                counts.codes[row.error_code.value] = counts.codes.get(row.error_code.value, 0) + 1
-        if failed:
-            counts.errors += 1
+    for sample, rows in answered:
+        if not counts.add(rows):
             table += _left_out(sample, columns, "error")
             continue
         if is_unlabelled(sample, rows[0].output):
@@ -272,18 +193,12 @@ def extract(rows: Sequence[Prediction], column: Column) -> list[str | None]:
     return answers
 
 
-def _score_batch(rows: Iterator[tuple[Any, ...]]) -> pa.RecordBatch:
-    columns = list(zip(*rows, strict=True)) or [()] * len(SCORES)
-    return pa.record_batch([pa.array(c, f.type) for c, f in zip(columns, SCORES, strict=True)], schema=SCORES)
-
-
-def _result(config: RunConfig, pair: Pair, column: Column, counts: _Counts, prompts: PromptSet, numerics: Mapping[str, str]) -> Result:
+def _result(config: RunConfig, pair: Pair, column: Column, counts: Counts, prompts: PromptSet) -> Result:
     is_text = pair.kind is Kind.GENERATE
     seed = seed_for(config.seed, pair.task, "", 0, f"bootstrap {column.name}")
     num_errors = counts.errors if column.groups is None else column.groups.num_errors
     drawn = estimate(column.statistics, num_errors=num_errors, draws=config.bootstrap, seed=seed)
     how = f"{method(column.statistics)}-{config.bootstrap}" if config.bootstrap else "none"
-    answered = counts.rows - sum(counts.codes.values())
     return Result(
         model=pair.model_name,
         task=pair.task,
@@ -300,10 +215,10 @@ def _result(config: RunConfig, pair: Pair, column: Column, counts: _Counts, prom
             num_samples=drawn.num_samples,
             counts={"err": counts.errors, "trunc": counts.truncated},
             data_prompt=digest(list(prompts.shards.digest)),
-            numerics=numerics,
+            numerics=counts.numerics,
         ),
-        share_length=_share(counts.stopped_by_length, answered) if is_text else None,
-        share_unparsed=_share(column.unparsed, answered) if is_text and column.extract is not None else None,
+        share_length=_share(counts.stopped_by_length, counts.answered) if is_text else None,
+        share_unparsed=_share(column.unparsed, counts.answered) if is_text and column.extract is not None else None,
         share_truncated=_share(counts.truncated, counts.rows),
     )
 
@@ -324,22 +239,3 @@ def _withheld(pair: Pair, column: Column, reason: str) -> Result:
         signature="",
         withheld=reason,
     )
-
-
-def _warn(pair: Pair, counts: _Counts, columns: Sequence[Column], warnings: list[str]) -> None:
-    answered = counts.rows - sum(counts.codes.values())
-    where = f"{pair.model_name} {pair.task}"
-    if pair.kind is Kind.GENERATE and answered:
-        if counts.stopped_by_length > WARN_SHARE * answered:
-            warnings.append(f"{where}: {counts.stopped_by_length} of {answered} answers were stopped by max_tokens.")
-        for column in columns:
-            if column.extract is not None and column.unparsed > WARN_SHARE * answered:
-                warnings.append(f"{where}: no answer was found in {column.unparsed} of {answered} generations ({column.name}).")
-    if counts.truncated > WARN_SHARE * counts.rows:
-        warnings.append(f"{where}: {counts.truncated} of {counts.rows} prompts were cut to fit the context.")
-    if counts.errors:
-        codes = ", ".join(f"{code} {n}" for code, n in sorted(counts.codes.items()))
-        warnings.append(f"{where}: {counts.errors} of {counts.samples} samples have no answer ({codes}); they are not in the score.")
-    if counts.unlabelled:
-        told = "there is no score" if counts.unlabelled + counts.errors == counts.samples else "they are not in the score"
-        warnings.append(f"{where}: the data has no right answer for {counts.unlabelled} of {counts.samples} samples; {told}.")

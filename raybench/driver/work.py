@@ -15,7 +15,7 @@ from raybench.core.errors import InternalError
 from raybench.core.fingerprint import seed_for
 from raybench.core.protocols import Answers, Engine, Measured, Work
 from raybench.core.schema import to_batch
-from raybench.core.types import Asking, Prediction, Request, Shot
+from raybench.core.types import Asking, Message, Prediction, Request, Shot
 
 
 def run_shard(engine: Engine, work: Work) -> tuple[pa.RecordBatch, Measured]:
@@ -67,6 +67,7 @@ def to_requests(work: Work) -> list[Request]:
         table.column("prefix").to_pylist(),
         _nullable(table.column("pair")),
         _nullable(table.column("words")),
+        _nullable(table.column("messages")),
         strict=True,
     )
     return [
@@ -78,6 +79,8 @@ def to_requests(work: Work) -> list[Request]:
             description="" if is_bare else asking.description,
             shots=examples_of_row,
             prompt=prompt,
+            messages=tuple(Message(**m) for m in messages or ()),
+            is_bare=is_bare,
             delimiter=asking.delimiter,
             separator=asking.separator,
             continuations=tuple(continuations),
@@ -90,7 +93,7 @@ def to_requests(work: Work) -> list[Request]:
             keep_tokens=asking.keep_tokens,
             seed=seed_for(asking.seed, asking.task, sample_id, repeat, name or "answer") if draws else None,
         )
-        for sample_id, name, examples_of_row, prompt, continuations, is_bare, turns, prefix, pair, words in columns
+        for sample_id, name, examples_of_row, prompt, continuations, is_bare, turns, prefix, pair, words, messages in columns
         for repeat in range(asking.num_repeats)
     ]
 

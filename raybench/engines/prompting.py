@@ -39,8 +39,8 @@ class Prompter:
             )
 
     def is_chat(self, request: Request) -> bool:
-        """Whether the chat template is applied: to all but rolling texts and `uncond`, which stands for no question at all."""
-        return self._checkpoint.chat_template is not None and request.request != "uncond"
+        """Whether the chat template is applied: to all but rolling texts and bare prompts."""
+        return self._checkpoint.chat_template is not None and not request.is_bare
 
     def delimiter(self, request: Request) -> str:
         """Between context and answer: under a chat template the turn takes its place (lm_eval api/task.py, construct_requests)."""
@@ -54,6 +54,8 @@ class Prompter:
             request: What is asked.
             answers: The model's answers to the first turns, without the request's prefix; the last message asks the turn after them.
         """
+        if request.messages:
+            return list(request.messages)
         system = join(self._checkpoint.system_prompt or "", request.description, request.separator)
         said = [Message(role="system", content=system)] if system else []
         if self._checkpoint.fewshot_as_multiturn:

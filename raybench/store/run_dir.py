@@ -11,6 +11,7 @@
     results.json       the numbers
     efficiency.json    the speed
     recheck.json       the noise floor, where it was measured
+    lm-eval/<model>/   results and samples in the layout of lm-evaluation-harness, for its tasks
     damaged/           files that were set aside
     lease/             who writes to it, on an object store
 
@@ -33,7 +34,7 @@ from raybench.core.recheck import Recheck, rechecks_from_json, rechecks_to_json
 from raybench.store import manifest
 from raybench.store.compaction import compact, dissolve
 from raybench.store.events import EventLog, read_events
-from raybench.store.files import TEMP_PREFIX, is_temp, make_folder
+from raybench.store.files import TEMP_PREFIX, is_temp, make_folder, staged, storage_errors
 from raybench.store.home import FOLDER, Home
 from raybench.store.json_files import read_json, write_json
 from raybench.store.object_home import ObjectHome
@@ -304,6 +305,15 @@ class RunDir:
     def _write(self, name: str, value: Mapping[str, Any]) -> None:
         write_json(self.path / name, value)
         self.home.keep(self.path / name)
+
+    @contextmanager
+    def export(self, folder: str, model: str, name: str) -> Iterator[Path]:
+        """A place to write a file for other programs, `<folder>/<model>/<name>`; it appears, whole, at the end of the `with` block."""
+        path = self.path / folder / check_name(model, "model") / name
+        make_folder(path.parent)
+        with storage_errors(path), staged(path, exclusive=False) as temp:
+            yield temp
+        self.home.keep(path)
 
     # what happened
 

@@ -194,7 +194,7 @@ def _pairs(sample_id: str, prompt: Prompt, shots: list[int]) -> Iterator[tuple[o
     """The requests of a sample for a classifier: its text or pair, or the text paired with each of the options."""
     options: list[tuple[str, str | None]] = [(f"{OPTION}{i}", option) for i, option in enumerate(prompt.continuations)]
     for name, pair in options or [("", prompt.pair)]:
-        yield sample_id, name, shots, prompt.text, (), False, (), "", pair, None
+        yield sample_id, name, shots, prompt.text, (), False, (), "", pair, None, None
 
 
 def _rows(sample_id: str, prompt: Prompt, shots: list[int], *, has_uncond: bool) -> Iterator[tuple[object, ...]]:
@@ -202,10 +202,10 @@ def _rows(sample_id: str, prompt: Prompt, shots: list[int], *, has_uncond: bool)
     named = [(f"{OPTION}{i}", text) for i, text in enumerate(prompt.contexts)] or [("", prompt.text)]
     for name, text in named:
         yield (
-            sample_id, name, shots, text, prompt.continuations, False, prompt.turns, prompt.prefix, prompt.pair, prompt.words,
+            sample_id, name, shots, text, prompt.continuations, False, prompt.turns, prompt.prefix, prompt.pair, prompt.words, None,
         )  # fmt: skip
     if has_uncond:
-        yield sample_id, "uncond", [], "", prompt.continuations, True, (), "", None, None
+        yield sample_id, "uncond", [], "", prompt.continuations, True, (), "", None, None, None
 
 
 def _unwritable(task: Task, chunk: list[Sample], prompts: list[Prompt], error: Exception) -> DataError:

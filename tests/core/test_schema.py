@@ -147,6 +147,7 @@ def test_an_engine_gets_no_column_with_an_answer() -> None:
         "prefix",
         "pair",
         "words",
+        "messages",
     }
 
 

@@ -30,6 +30,7 @@ def requests_table(*rows: tuple[str, str, list[int], str]) -> pa.RecordBatch:
         [""] * len(rows),
         [None] * len(rows),
         [None] * len(rows),
+        [None] * len(rows),
     ]
     return pa.record_batch([pa.array(c, f.type) for c, f in zip(columns, REQUESTS, strict=True)], schema=REQUESTS)
 

@@ -154,7 +154,7 @@ def test_under_a_template_the_delimiter_is_empty_and_nothing_is_added(tokenizer:
 
 
 def test_an_unconditional_request_has_neither_template_nor_context(tokenizer: Any) -> None:
-    bare = Request(sample_id="s", request="uncond", kind=Kind.LOGLIKELIHOOD, continuations=("6",))
+    bare = Request(sample_id="s", request="uncond", is_bare=True, kind=Kind.LOGLIKELIHOOD, continuations=("6",))
 
     assert prompter(tokenizer).pairs(bare) == ([0], [tokenizer.encode(" 6")])
     assert prompter(tokenizer, chat_template="auto").pairs(bare) == ([0], [tokenizer.encode("6")])

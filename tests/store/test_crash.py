@@ -57,7 +57,7 @@ def prompts(run):
     with run.prompt_writer("p") as writer:
         for k in range(2):
             samples = pa.record_batch([[f"s{k}"], ["{}"], [[]], [None], [[]], [None]], schema=schema.SAMPLES)
-            requests = pa.record_batch([[f"s{k}"], [""], [[0]], ["prompt"], [[]], [False], [[]], [""], [None], [None]], schema=schema.REQUESTS)
+            requests = pa.record_batch([[f"s{k}"], [""], [[0]], ["prompt"], [[]], [False], [[]], [""], [None], [None], [None]], schema=schema.REQUESTS)
             writer.add(samples, requests, cost=1)
         writer.finish(pa.record_batch([["q"], ["a"]], schema=schema.SHOTS), {"key": "k"})
 

@@ -141,7 +141,7 @@ def prompts():
     with PromptWriter(folder / "prompts" / "p") as writer:
         for k in range(3):
             samples = pa.record_batch([[f"s{k}"], [noise], [[]], [None], [[]], [None]], schema=schema.SAMPLES)
-            requests = pa.record_batch([[f"s{k}"], [""], [[]], [noise], [[]], [False], [[]], [""], [None], [None]], schema=schema.REQUESTS)
+            requests = pa.record_batch([[f"s{k}"], [""], [[]], [noise], [[]], [False], [[]], [""], [None], [None], [None]], schema=schema.REQUESTS)
             writer.add(samples, requests, cost=1)
         writer.finish(pa.record_batch([[], []], schema=schema.SHOTS), {"key": "k"})
 

@@ -27,7 +27,8 @@ def requests_of(rows: Sequence[Row]) -> pa.RecordBatch:
     ids, prompts, shots = zip(*rows, strict=True)
     n = len(rows)
     return pa.record_batch(
-        [ids, [""] * n, shots, prompts, [["A", "B"]] * n, [False] * n, [[]] * n, [""] * n, [None] * n, [None] * n], schema=schema.REQUESTS
+        [ids, [""] * n, shots, prompts, [["A", "B"]] * n, [False] * n, [[]] * n, [""] * n, [None] * n, [None] * n, [None] * n],
+        schema=schema.REQUESTS,
     )
 
 
@@ -195,7 +196,7 @@ with PromptWriter(Path(sys.argv[1])) as writer:
         ids = [f"test-{i}" for i in range(start, start + n)]
         samples = pa.record_batch([ids, ["{}"] * n, [[]] * n, [None] * n, [[]] * n, [None] * n], schema=schema.SAMPLES)
         prompts = [f"{i:010d}" * 20 for i in range(start, start + n)]
-        requests = pa.record_batch([ids, [""] * n, [[0]] * n, prompts, [[]] * n, [False] * n, [[]] * n, [""] * n, [None] * n, [None] * n], schema=schema.REQUESTS)
+        requests = pa.record_batch([ids, [""] * n, [[0]] * n, prompts, [[]] * n, [False] * n, [[]] * n, [""] * n, [None] * n, [None] * n, [None] * n], schema=schema.REQUESTS)
         writer.add(samples, requests, cost=200 * n)
         peak = max(peak, anonymous_mb())
     prompts = writer.finish(pa.record_batch([["q"], ["a"]], schema=schema.SHOTS), {"key": "k"})

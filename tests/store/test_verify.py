@@ -22,7 +22,9 @@ def full(run: RunDir, commit_shards: Callable[..., list[str]]) -> RunDir:
     for task in ("a", "b"):
         names = commit_shards(run, task, "m", num_shards=3)
     run.compact("a", "m", names)
-    requests = pa.record_batch([["s"], [""], [[0]], ["prompt " * 50], [[]], [False], [[]], [""], [None], [None]], schema=schema.REQUESTS)
+    requests = pa.record_batch(
+        [["s"], [""], [[0]], ["prompt " * 50], [[]], [False], [[]], [""], [None], [None], [None]], schema=schema.REQUESTS
+    )
     with run.prompt_writer("p") as prompts:
         prompts.add(samples_to_batch([Sample(id="s", fields={})]), requests, cost=1)
         prompts.finish(pa.record_batch([["q"], ["a"]], schema=schema.SHOTS), {"key": "k"})

@@ -1,0 +1,72 @@
+"""The one way to the harness: whether it is installed, and a quiet place to run its code in."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import logging
+import os
+import random
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+
+import numpy as np
+
+from raybench.core.errors import ConfigError
+
+PREFIX = "lm-eval/"
+"""Begins the names of the harness's tasks and groups in a configuration."""
+SUPPORTED = "0.4.13"
+"""The version whose inner parts the adapter knows."""
+
+
+def check_installed() -> None:
+    """Refuse to go on without the harness.
+
+    Raises:
+        ConfigError: when it is missing, or another version.
+    """
+    if importlib.util.find_spec("lm_eval") is None:
+        raise ConfigError(f"tasks: '{PREFIX}...' needs lm-evaluation-harness, which is not installed: pip install 'raybench[lm-eval]'.")
+    if (found := version()) != SUPPORTED:
+        raise ConfigError(f"tasks: '{PREFIX}...' needs lm-eval {SUPPORTED}, {found} is installed: pip install 'raybench[lm-eval]'.")
+
+
+def version() -> str:
+    """Of the installed harness."""
+    return importlib.metadata.version("lm_eval")
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Run the harness's code: what it prints goes to stderr, its warnings nowhere, and its bootstrap stays in this process.
+
+    Its bootstrap would fork a process that has threads; the draws are the same (api/metrics.py, bootstrap_stderr).
+    """
+    logger = logging.getLogger("lm_eval")
+    level, before = logger.level, os.environ.get("DISABLE_MULTIPROC")
+    logger.setLevel(logging.ERROR)
+    os.environ["DISABLE_MULTIPROC"] = "1"
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        logger.setLevel(level)
+        if before is None:
+            del os.environ["DISABLE_MULTIPROC"]
+        else:
+            os.environ["DISABLE_MULTIPROC"] = before
+
+
+@contextmanager
+def seeded() -> Iterator[None]:
+    """Seed the global generators as the harness does before it loads tasks (evaluator.py, simple_evaluate), for each task alike; puts them back."""
+    before = random.getstate(), np.random.get_state()
+    random.seed(0)
+    np.random.seed(1234)
+    try:
+        yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])

@@ -1,0 +1,95 @@
+"""Task files for the harness and for raybench alike, over small rows, and both programs run on them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import raybench
+from raybench.core.types import Results
+from tests.parity.programs import Harness
+
+DRAWS = 20
+"""Of the bootstrap, in both programs."""
+
+
+def write_task(folder: Path, name: str, rows: Sequence[dict[str, Any]] | Path, **fields: Any) -> None:
+    """A task file that reads local rows; `fields` are the harness's own."""
+    file = rows if isinstance(rows, Path) else folder / f"{name}.jsonl"
+    if not isinstance(rows, Path):
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    kind = "parquet" if file.suffix == ".parquet" else "json"
+    given = {"task": name, "dataset_path": kind, "dataset_kwargs": {"data_files": {"test": str(file)}}, "test_split": "test", **fields}
+    write_yaml(folder / f"{name}.yaml", given)
+
+
+def write_yaml(path: Path, fields: dict[str, Any]) -> None:
+    """A file with the harness's `!function` tags, written as strings that begin with `!function `."""
+    text = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, width=1000)
+    path.write_text(re.sub(r"'!function ([\w.]+)'", r"!function \1", text))
+
+
+def theirs(harness: Harness, checkpoint: Path, folder: Path, tasks: list[str], **options: Any) -> dict[str, Any]:
+    """What lm_eval.simple_evaluate gives, samples included."""
+    import lm_eval
+    import torch
+    from lm_eval.tasks import TaskManager
+
+    manager = TaskManager(include_path=str(folder), include_defaults=False)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("DISABLE_MULTIPROC", "1")  # its bootstrap would fork a process with threads; the draws are the same
+            found = lm_eval.simple_evaluate(
+                model=harness.model(checkpoint), tasks=list(tasks), task_manager=manager, bootstrap_iters=DRAWS, log_samples=True, **options
+            )
+    finally:
+        torch.set_num_threads(threads)
+    return dict(found)
+
+
+def ours(run: Path, checkpoint: Path, folder: Path, tasks: Sequence[Any], **changes: Any) -> raybench.Report:
+    """A run of raybench on the same task files; `changes` are fields of the configuration, `model` those of its model."""
+    config = {
+        "name": "harness",
+        "output": str(run),
+        "models": [{"checkpoint": str(checkpoint), "name": "model", "chat_template": "none", **changes.pop("model", {})}],
+        "tasks": [f"lm-eval/{t}" if isinstance(t, str) else t for t in tasks],
+        "lm_eval": {"include_path": [str(folder)]},
+        "engine": {"kind": "pytorch", "dtype": "float32", "threads": 1},
+        "pool": "local",
+        "bootstrap": DRAWS,
+        **changes,
+    }
+    return raybench.run(raybench.parse_config(config))
+
+
+def numbers(results: Results) -> dict[tuple[str, str], tuple[float | None, float | None]]:
+    """(task or group, metric) to value and standard error."""
+    return {(r.task.removeprefix("lm-eval/"), r.metric): (r.estimate.value, r.estimate.stderr) for r in results.results}
+
+
+def expected_numbers(found: dict[str, Any]) -> dict[tuple[str, str], tuple[float, float | None]]:
+    """The same of the harness's results, under our names of filters."""
+    expected: dict[tuple[str, str], tuple[float, float | None]] = {}
+    for task, metrics in {**found["results"], **found.get("groups", {})}.items():
+        for key, value in metrics.items():
+            metric, comma, name = key.partition(",")
+            if comma and not metric.endswith("_stderr"):
+                error = metrics[f"{metric}_stderr,{name}"]
+                label = metric if name == "none" else f"{metric}[{name}]"
+                expected[(task, label)] = (float(value), None if error == "N/A" else float(error))
+    return expected
+
+
+def logged(run: Path, task: str) -> list[dict[str, Any]]:
+    """Lines of the harness's sample file that raybench wrote."""
+    (file,) = (run / "lm-eval" / "model").glob(f"samples_{task}_*.jsonl")
+    return [json.loads(line) for line in file.read_text().splitlines()]
