@@ -93,3 +93,38 @@ def logged(run: Path, task: str) -> list[dict[str, Any]]:
     """Lines of the harness's sample file that raybench wrote."""
     (file,) = (run / "lm-eval" / "model").glob(f"samples_{task}_*.jsonl")
     return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def compare(found: raybench.Report, expected: dict[str, Any]) -> None:
+    """Every metric and standard error, and below them every answer: log-probabilities within 1e-3, texts and what filters made of them equal."""
+    assert found.exit_code == 0, found.problems
+    wanted = expected_numbers(expected)
+    got = numbers(found.results)
+    assert set(got) == set(wanted)
+    for key, (value, error) in wanted.items():
+        assert got[key] == (pytest.approx(value, rel=1e-4), None if error is None else pytest.approx(error, rel=1e-3, abs=1e-9)), key
+    for task, samples in expected["samples"].items():
+        lines = logged(found.path, task)
+        assert len(lines) == len(samples) > 0
+        by_key = {(line["doc_id"], line["filter"]): line for line in lines}
+        for sample in samples:
+            line = by_key[(sample["doc_id"], sample["filter"])]
+            assert [line["doc"], line["doc_hash"], line["target_hash"]] == [
+                json.loads(json.dumps(sample["doc"])),
+                sample["doc_hash"],
+                sample["target_hash"],
+            ]
+            same(line["resps"], sample["resps"])
+            same(line["filtered_resps"], sample["filtered_resps"])
+
+
+def same(found: Any, expected: Any) -> None:
+    """Nested answers: numbers are near, everything else is equal. The harness writes all of them as text."""
+    if isinstance(expected, list | tuple):
+        assert len(found) == len(expected)
+        for one, other in zip(found, expected, strict=True):
+            same(one, other)
+    elif isinstance(expected, float):
+        assert float(found) == pytest.approx(expected, abs=1e-3)
+    else:
+        assert found == str(expected)

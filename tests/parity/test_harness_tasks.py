@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import lm_eval.tasks
 import pytest
 
-from tests.parity.harness_tasks import expected_numbers, logged, numbers, ours, theirs, write_task, write_yaml
+from tests.parity.harness_tasks import compare, ours, theirs, write_task, write_yaml
 from tests.parity.programs import ROWS, Harness, read_rows
 from tests.parity.test_tasks import CASES
 
 # reading the harness's index takes seconds, once a process
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.xdist_group("harness")]
 HOME = Path(lm_eval.tasks.__file__).parent
-NEAR = {"rel": 1e-9, "abs": 1e-9}
 
 ARC = {
     "doc_to_text": "Question: {{question}}\nAnswer:",
@@ -137,41 +135,6 @@ def write_all(folder: Path) -> list[str]:
 def all_tasks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     folder = tmp_path_factory.mktemp("harness-tasks")
     return folder, write_all(folder)
-
-
-def compare(found: Any, expected: dict[str, Any]) -> None:
-    """Every metric and standard error, and below them every answer: log-probabilities within 1e-3, texts and what filters made of them equal."""
-    assert found.exit_code == 0, found.problems
-    wanted = expected_numbers(expected)
-    got = numbers(found.results)
-    assert set(got) == set(wanted)
-    for key, (value, error) in wanted.items():
-        assert got[key] == (pytest.approx(value, rel=1e-4), None if error is None else pytest.approx(error, rel=1e-3, abs=1e-9)), key
-    for task, samples in expected["samples"].items():
-        lines = logged(found.path, task)
-        assert len(lines) == len(samples) > 0
-        by_key = {(line["doc_id"], line["filter"]): line for line in lines}
-        for sample in samples:
-            line = by_key[(sample["doc_id"], sample["filter"])]
-            assert [line["doc"], line["doc_hash"], line["target_hash"]] == [
-                json.loads(json.dumps(sample["doc"])),
-                sample["doc_hash"],
-                sample["target_hash"],
-            ]
-            same(line["resps"], sample["resps"])
-            same(line["filtered_resps"], sample["filtered_resps"])
-
-
-def same(found: Any, expected: Any) -> None:
-    """Nested answers: numbers are near, everything else is equal. The harness writes all of them as text."""
-    if isinstance(expected, list | tuple):
-        assert len(found) == len(expected)
-        for one, other in zip(found, expected, strict=True):
-            same(one, other)
-    elif isinstance(expected, float):
-        assert float(found) == pytest.approx(expected, abs=1e-3)
-    else:
-        assert found == str(expected)
 
 
 def test_all_kinds_of_tasks_give_what_the_harness_gives(
