@@ -108,7 +108,7 @@ def test_constraints_pin_every_direct_dependency_to_a_version_that_fits() -> Non
     lines = [line.partition("#")[0].strip() for line in (ROOT / "constraints.txt").read_text().splitlines()]
     pins = {name.lower().replace("_", "-"): version for name, _, version in (line.partition("==") for line in lines if line)}
     for wanted in [*project["dependencies"], *project["optional-dependencies"]["dev"]]:
-        match = re.fullmatch(r"([\w.-]+)(?:\[\w+\])?(>=|==)([\d.]+)", wanted)
+        match = re.fullmatch(r"([\w.-]+)(?:\[[\w,]+\])?(>=|==)([\d.]+)", wanted)
         assert match, wanted
         name, sign, floor = match[1].lower().replace("_", "-"), match[2], match[3]
         assert name in pins, f"{name} is not pinned in constraints.txt"
