@@ -25,6 +25,7 @@ NAMES = (
     "encoders",
     "generate",
     "likelihood",
+    "lm_eval_tasks",
     "scaling",
 )
 
