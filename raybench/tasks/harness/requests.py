@@ -77,10 +77,11 @@ class HarnessRendering:
         with seeded():
             while chunk := list(islice(documents, self.shard_size)):
                 samples, rows = [], []
-                for number, document in chunk:
-                    sample = self._sample(number, document)
-                    samples.append(sample)
-                    rows += list(self._rows(sample.id, number, document))
+                with quietly():
+                    for number, document in chunk:
+                        sample = self._sample(number, document)
+                        samples.append(sample)
+                        rows += list(self._rows(sample.id, number, document))
                 yield self._shard(start, samples, rows)
                 start += len(chunk)
         if start == 0:
@@ -98,8 +99,7 @@ class HarnessRendering:
     def _rows(self, name: str, number: int, document: Any) -> Iterator[tuple[Any, ...]]:
         """The requests of one document in the columns of schema.REQUESTS."""
         try:
-            with quietly():
-                instances = self._instances(number, document)
+            instances = self._instances(number, document)
         except RaybenchError:
             raise
         except Exception as error:  # the task's own code may raise anything
