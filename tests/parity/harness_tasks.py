@@ -96,13 +96,18 @@ def logged(run: Path, task: str) -> list[dict[str, Any]]:
 
 
 def compare(found: raybench.Report, expected: dict[str, Any]) -> None:
-    """Every metric and standard error, and below them every answer: log-probabilities within 1e-3, texts and what filters made of them equal."""
+    """Every metric and standard error, what the file in its layout says, and every answer: log-probabilities within 1e-3, texts and what filters made of them equal."""
     assert found.exit_code == 0, found.problems
     wanted = expected_numbers(expected)
     got = numbers(found.results)
     assert set(got) == set(wanted)
     for key, (value, error) in wanted.items():
         assert got[key] == (pytest.approx(value, rel=1e-4), None if error is None else pytest.approx(error, rel=1e-3, abs=1e-9)), key
+    (file,) = (found.path / "lm-eval" / "model").glob("results_*.json")
+    written = json.loads(file.read_text())
+    for part in ("versions", "n-shot", "higher_is_better", "n-samples"):
+        assert written[part] == json.loads(json.dumps(expected[part])), part
+    assert {task: set(metrics) for task, metrics in written["results"].items()} == {t: set(m) for t, m in expected["results"].items()}
     for task, samples in expected["samples"].items():
         lines = logged(found.path, task)
         assert len(lines) == len(samples) > 0
