@@ -61,7 +61,8 @@ def once(folder: Path, failure: str) -> dict[str, Any]:
 
 
 def assert_second_try_counts(path: Path, complete: Path) -> None:
-    assert [event["shard"] for event in events_of(path, "retry")] == [SHARD]
+    retries = events_of(path, "retry")
+    assert [event["shard"] for event in retries] == [SHARD], retries
     assert [event["attempt"] for event in events_of(path, "commit") if event["shard"] == SHARD] == [2]
     assert Counter(event["shard"] for event in events_of(path, "commit")) == dict.fromkeys(range(6), 1)
     assert content_rows(path) == content_rows(complete)

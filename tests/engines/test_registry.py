@@ -25,7 +25,7 @@ def test_table_and_configuration_know_the_same_engines() -> None:
 
 def test_an_engine_of_ones_own_is_named_by_its_class() -> None:
     assert isinstance(make_engine(spec("raybench.engines.fake:FakeEngine")), FakeEngine)
-    assert serves("raybench.engines.fake:FakeEngine") == (Kind.GENERATE, Kind.LOGLIKELIHOOD, Kind.ROLLING, Kind.FILL)
+    assert serves("raybench.engines.fake:FakeEngine") == (Kind.GENERATE, Kind.LOGLIKELIHOOD, Kind.ROLLING, Kind.CLASSIFY, Kind.FILL)
 
 
 @pytest.mark.parametrize(
