@@ -6,9 +6,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from raybench.core.checkpoint import Checkpoint
 from raybench.core.engine_config import PytorchConfig, engine_config
 from raybench.core.protocols import EngineSpec
 from raybench.core.types import Prediction, Request
+from raybench.engines import pytorch_load
 from raybench.engines.memory import answer_within
 
 
@@ -78,3 +80,21 @@ class PytorchEngine(ABC):
         import torch
 
         torch.set_num_threads(self._options.threads)
+
+
+class TransformersEngine(PytorchEngine):
+    """A model that transformers loads."""
+
+    _loaded: pytorch_load.Loaded
+
+    def load(self, checkpoint: Checkpoint) -> bool:
+        """Swap other weights into the live module where configuration and tokenizer are the same; False otherwise."""
+        swapped = pytorch_load.swap(self._loaded, checkpoint)
+        if swapped is None:
+            return False
+        self._take(swapped, checkpoint)
+        return True
+
+    @abstractmethod
+    def _take(self, loaded: pytorch_load.Loaded, checkpoint: Checkpoint) -> None:
+        """Hold what was loaded, and make anew what depends on it."""

@@ -16,10 +16,10 @@ from raybench.engines.generate import Generator
 from raybench.engines.likelihood import Scorer
 from raybench.engines.memory import free
 from raybench.engines.prompting import Prompter
-from raybench.engines.pytorch_base import PytorchEngine
+from raybench.engines.pytorch_base import TransformersEngine
 
 
-class PytorchCausalEngine(PytorchEngine):
+class PytorchCausalEngine(TransformersEngine):
     """A decoder of transformers."""
 
     kinds = DECODER_KINDS
@@ -62,14 +62,6 @@ class PytorchCausalEngine(PytorchEngine):
             score_windows=self._scorer.score_apart,
         )
         return decoder.answer(requests)
-
-    def load(self, checkpoint: Checkpoint) -> bool:
-        """Swap other weights into the live module where configuration and tokenizer are the same; False otherwise."""
-        swapped = pytorch_load.swap(self._loaded, checkpoint)
-        if swapped is None:
-            return False
-        self._take(swapped, checkpoint)
-        return True
 
     def close(self) -> None:
         """Free the model's memory."""

@@ -21,7 +21,7 @@ from raybench.engines.labels import head_labels
 from raybench.engines.memory import free
 from raybench.engines.net import Net
 from raybench.engines.predictions import Answer, answer_by_kind
-from raybench.engines.pytorch_base import PytorchEngine
+from raybench.engines.pytorch_base import TransformersEngine
 from raybench.engines.reading import Encoder, Reader
 from raybench.engines.span import SpanOptions, span
 from raybench.engines.tag import tag
@@ -36,7 +36,7 @@ _PREFIX_SPACE = (
 )
 
 
-class PytorchEncoderEngine(PytorchEngine):
+class PytorchEncoderEngine(TransformersEngine):
     """An encoder, or a decoder with an encoder's head."""
 
     def __init__(self, spec: EngineSpec, family: Family) -> None:
@@ -90,14 +90,6 @@ class PytorchEncoderEngine(PytorchEngine):
             head=head,
         )
         return Encoder(reader=self._reader, net=net, labels=self._labels, label_map=self._label_map, where=self._where)
-
-    def load(self, checkpoint: Checkpoint) -> bool:
-        """Swap other weights into the live module where configuration and tokenizer are the same; False otherwise."""
-        swapped = pytorch_load.swap(self._loaded, checkpoint)
-        if swapped is None:
-            return False
-        self._take(swapped, checkpoint)
-        return True
 
     def close(self) -> None:
         """Free the model's memory."""

@@ -19,7 +19,7 @@ from raybench.engines.items import Item, Score
 from raybench.engines.memory import free
 from raybench.engines.predictions import Answer, answer_by_kind, failed, nonfinite
 from raybench.engines.prompting import Prompter
-from raybench.engines.pytorch_base import PytorchEngine
+from raybench.engines.pytorch_base import TransformersEngine
 from raybench.engines.sampling import seed_of
 from raybench.engines.scoring import answer_choices
 from raybench.engines.seq2seq_generate import Writer, Writing
@@ -27,7 +27,7 @@ from raybench.engines.seq2seq_generate import Writer, Writing
 _DEFAULT_MAX_LENGTH = 512  # the inputs that T5 was trained with
 
 
-class PytorchSeq2seqEngine(PytorchEngine):
+class PytorchSeq2seqEngine(TransformersEngine):
     """An encoder-decoder: `max_length` tokens for the encoder to read, and as many for the decoder to write."""
 
     def __init__(self, spec: EngineSpec, family: Family) -> None:
@@ -56,14 +56,6 @@ class PytorchSeq2seqEngine(PytorchEngine):
             Kind.LOGLIKELIHOOD: lambda mine: answer_choices(mine, self._fit_pairs, score),
         }
         return answer_by_kind(requests, answers, who="an encoder-decoder")
-
-    def load(self, checkpoint: Checkpoint) -> bool:
-        """Swap other weights into the live module where configuration and tokenizer are the same; False otherwise."""
-        swapped = pytorch_load.swap(self._loaded, checkpoint)
-        if swapped is None:
-            return False
-        self._take(swapped, checkpoint)
-        return True
 
     def close(self) -> None:
         """Free the model's memory."""
