@@ -151,11 +151,19 @@ def load(checkpoint: Checkpoint, options: PytorchConfig, *, auto: str = _DECODER
         model = with_adapter(model, checkpoint)
     if "device_map" not in arguments:
         model = model.to(device)
+        if device == "cpu":
+            _own(model)
     if options.compile:
         import torch
 
         model.forward = torch.compile(model.forward, dynamic=True)
     return Loaded(model=model.eval(), tokenizer=tokenizer, eos=eos, layout=loading.layout_digest(folder, place), is_plain=is_plain)
+
+
+def _own(model: Any) -> None:
+    """Copy weights that are mapped from the checkpoint's file: they must not change with it, and a first swap would copy them page by page."""
+    for weights in (*model.parameters(), *model.buffers()):
+        weights.data = weights.data.clone()
 
 
 def swap(loaded: Loaded, checkpoint: Checkpoint) -> Loaded | None:

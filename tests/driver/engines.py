@@ -8,6 +8,7 @@ import signal
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 
 from raybench.core.errors import EngineError
 from raybench.core.protocols import Answers, EngineSpec
@@ -81,6 +82,7 @@ class Once(FakeEngine):
             Path(self._marker).touch()
             if self._failure in ("SIGKILL", "SIGSTOP"):
                 os.kill(os.getpid(), signal.Signals[self._failure])
+                Event().wait()  # another thread may take the signal: this one must not answer before it stops as well
             raise EngineError("fails once")
         return super().run(requests)
 
