@@ -25,7 +25,8 @@ class Engine(Protocol):
     kinds: frozenset[Kind]
     """The request kinds it serves with the checkpoint it holds."""
     concurrency: int
-    """Shards it can usefully work on at once: 1 for PyTorch, 2 for continuous batching."""
+    """Shards it can usefully work on at once: 1 for PyTorch, 2 for continuous batching. One that has an attribute `slots`, the requests that
+    it works on at once, gets more of them where they are small, and there are enough for all engines."""
     reproducible: Literal["exact", "measured"]
     """`exact`: a shard's rows are a pure function of model and shard; `measured`: only within a noise floor."""
 
@@ -217,7 +218,9 @@ class Started:
     spec: int
     """Index of the engine specification in the plan."""
     concurrency: int
-    """Shards the engine works on at once."""
+    """Shards the engine works on at once, at least."""
+    slots: int = 0
+    """Requests it works on at once; 0: only shards count."""
     reproducible: str
     """`exact` or `measured`, as the engine says of itself."""
     seconds: float

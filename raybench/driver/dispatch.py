@@ -16,96 +16,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from raybench.core.errors import ConfigError, InternalError
 from raybench.core.protocols import CheckpointFailed, Done, Event, Failed, Leaving, Lost, Progress, Started
+from raybench.driver.actions import Action, Commit, Load, Note, Run, Shape, Shards, Start, Stop
 
+MAX_IN_FLIGHT = 32
+"""Shards that an engine may work on at once."""
 TAIL_FACTOR = 2.0
 """A running shard gets a second copy after this many times its expected duration."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shape:
-    """What engine processes of one sort occupy, and how many there may be."""
-
-    demand: Mapping[str, float]
-    """Resources of one engine; always with `engine: 1`."""
-    max_engines: int | None
-    """None: as many as fit."""
-    min_engines: int = 1
-    """Where so many cannot be started, the rest of the work is given up."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shards:
-    """The plan as the dispatcher needs it, by columns."""
-
-    cost: NDArray[np.float64]
-    """[num_shards] Expected work, in any unit."""
-    spec: NDArray[np.int32]
-    """[num_shards] Engine specification of each shard."""
-    spec_shape: Sequence[int]
-    """[num_specs] Shape of each specification."""
-    spec_model: Sequence[int]
-    """[num_specs] Model of each specification: a broken checkpoint ends all its specifications."""
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """Make an engine process."""
-
-    engine: int
-    spec: int
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """Bring another checkpoint into a live engine."""
-
-    engine: int
-    spec: int
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """Give a shard to an engine."""
-
-    engine: int
-    shard: int
-    attempt: int
-    """1 for the first try; a tail copy counts as a try of its own."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """End an engine process."""
-
-    engine: int
-
-
-@dataclass(frozen=True, slots=True)
-class Commit:
-    """The shard's result counts: write it down. Given once a shard."""
-
-    shard: int
-    attempt: int
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """Something the user should hear about."""
-
-    kind: Literal["retry", "gave_up", "engine_lost", "engine_leaving", "engine_stalled", "model_failed", "tail_copy", "shape_failed"]
-    message: str
-    shard: int | None = None
-    engine: int | None = None
-
-
-Action = Start | Load | Run | Stop | Commit | Note
 
 
 @dataclass(slots=True)
@@ -115,6 +36,8 @@ class _Engine:
     spec: int
     ready: bool = False
     concurrency: int = 1
+    slots: int = 0
+    num_requests: int = 0  # of the shards that run
     since: float = 0.0  # of the last sign of life
     running: dict[int, float] = field(default_factory=dict)  # shard -> when it began
     attempts: dict[int, int] = field(default_factory=dict)  # shard -> which try this is
@@ -129,6 +52,7 @@ class _Queue:
     again: list[tuple[int, int]] = field(default_factory=list)  # (shard, engine that failed it)
     work: float = 0.0
     num_engines: int = 0  # that hold or load this specification
+    num_running: int = 0  # tries, copies included
     seconds: float = 0.0  # of finished shards
     finished: float = 0.0  # their cost
 
@@ -259,7 +183,7 @@ class Dispatcher:
                     raise InternalError(f"engine {engine.number} was to hold specification {engine.spec} but started with {event.spec}.")
                 if not engine.ready:
                     self._shape_coming[engine.shape] -= 1
-                engine.ready, engine.concurrency = True, event.concurrency
+                engine.ready, engine.concurrency, engine.slots = True, event.concurrency, event.slots
                 self._start_failures[engine.shape] = 0
                 self._free_up(engine)
             case CheckpointFailed():
@@ -336,6 +260,8 @@ class Dispatcher:
 
     def _release(self, engine: _Engine, shard: int) -> None:
         del engine.running[shard], engine.attempts[shard]
+        engine.num_requests -= int(self._shards.num_requests[shard])
+        self._queues[engine.spec].num_running -= 1
         copies = self._copies[shard]
         copies.remove(engine.number)
         if not copies:
@@ -429,13 +355,25 @@ class Dispatcher:
         fresh, self._fresh = self._fresh, {}
         for number in fresh:
             engine = self._engines[number]
-            while len(engine.running) < engine.concurrency and self._give(engine, now, actions):
+            while self._has_room(engine) and self._give(engine, now, actions):
                 pass
-            if not engine.ready or len(engine.running) >= engine.concurrency:
+            if not engine.ready or not self._has_room(engine):
                 self._idle.pop(number, None)
         self._retire_idle(actions)
         self._start_engines(now, actions)
         return actions
+
+    def _has_room(self, engine: _Engine) -> bool:
+        """Whether the engine could work on one more shard: it has fewer than it must have, or slots for more and no more than its share.
+
+        Twice as many requests as slots: shards end one row after the other, and no slot is to wait for the next shard.
+        """
+        if len(engine.running) < engine.concurrency:
+            return True
+        if engine.num_requests >= 2 * engine.slots or len(engine.running) >= MAX_IN_FLIGHT:
+            return False
+        queue = self._queues[engine.spec]
+        return len(engine.running) * queue.num_engines < len(queue) + queue.num_running
 
     def _give(self, engine: _Engine, now: float, actions: list[Action]) -> bool:
         """Give the engine a shard of its checkpoint, or another checkpoint; False where there is neither."""
@@ -478,6 +416,8 @@ class Dispatcher:
             engine.since = now
         engine.running[shard] = now
         engine.attempts[shard] = int(self._attempts[shard])
+        engine.num_requests += int(self._shards.num_requests[shard])
+        self._queues[engine.spec].num_running += 1
         self._copies.setdefault(shard, []).append(engine.number)
         actions.append(Run(engine.number, shard, engine.attempts[shard]))
 

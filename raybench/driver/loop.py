@@ -15,7 +15,8 @@ from raybench.core.errors import CheckpointError, InternalError
 from raybench.core.protocols import Done, Measured, Pool, Started
 from raybench.core.schema import keys_of
 from raybench.core.types import Asking
-from raybench.driver.dispatch import Action, Commit, Dispatcher, Load, Note, Run, Shape, Shards, Start, Stop
+from raybench.driver.actions import Action, Commit, Load, Note, Run, Shape, Shards, Start, Stop
+from raybench.driver.dispatch import Dispatcher
 from raybench.driver.paths import model_path, task_path
 from raybench.driver.plan import Plan
 from raybench.driver.work import make_work
@@ -102,7 +103,13 @@ class Loop:
         self._skips_broken = skips_broken
         self._shapes = shapes
         self._dispatcher = Dispatcher(
-            Shards(cost=plan.shard_cost, spec=plan.shard_spec, spec_shape=plan.spec_shape, spec_model=plan.spec_model),
+            Shards(
+                cost=plan.shard_cost,
+                num_requests=plan.shard_requests,
+                spec=plan.shard_spec,
+                spec_shape=plan.spec_shape,
+                spec_model=plan.spec_model,
+            ),
             shapes,
             pool.capacity(),
             done=sorted(done),

@@ -24,7 +24,7 @@ from raybench.core.fingerprint import digest
 from raybench.core.protocols import EngineSpec
 from raybench.core.resolve import demand_of, engine_for, identity_of, options_of, resources_for
 from raybench.core.types import Asking, Kind, Sampling
-from raybench.driver.dispatch import Shape
+from raybench.driver.actions import Shape
 
 ENGINE_REVISION = 3
 """Rises when a change in raybench itself changes what an engine answers to the same request."""
@@ -67,6 +67,7 @@ class PromptShards:
 
     start: NDArray[np.int64]
     stop: NDArray[np.int64]
+    num_requests: NDArray[np.int64]
     cost: NDArray[np.float64]
     """Characters of the shard's requests."""
     digests: Sequence[str]
@@ -119,6 +120,8 @@ class Plan:
     """Position of the shard in its prompt set."""
     shard_start: NDArray[np.int64]
     shard_stop: NDArray[np.int64]
+    shard_requests: NDArray[np.int64]
+    """Answers of the shard: its requests, repeats included."""
     shard_cost: NDArray[np.float64]
     fingerprints: Sequence[str]
 
@@ -261,6 +264,7 @@ def plan(
         shard_index=_joined([np.arange(len(s.start), dtype=np.int32) for _, s, _ in columns], np.int32),
         shard_start=_joined([s.start for _, s, _ in columns], np.int64),
         shard_stop=_joined([s.stop for _, s, _ in columns], np.int64),
+        shard_requests=_joined([s.num_requests * planned[i].asking.num_repeats for i, s, _ in columns], np.int64),
         shard_cost=_joined([s.cost for _, s, _ in columns], np.float64),
         fingerprints=[name for _, _, names in columns for name in names],
     )

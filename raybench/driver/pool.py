@@ -16,6 +16,7 @@ from typing import Any
 from raybench.core.checkpoint import Checkpoint
 from raybench.core.errors import CheckpointError, ConfigError, EngineDead, EngineError
 from raybench.core.protocols import CheckpointFailed, Done, Engine, EngineSpec, Event, Failed, Lost, Progress, Started, Work
+from raybench.driver.dispatch import MAX_IN_FLIGHT
 from raybench.driver.work import run_shard
 from raybench.engines.registry import make_engine
 from raybench.store.staging import stage
@@ -56,7 +57,7 @@ class LocalPool:
             if self._engines[task[0]].concurrency == 1:
                 return self._settled(self._run(*task))
             if self._threads is None:
-                self._threads = ThreadPoolExecutor(thread_name_prefix="raybench-shard")
+                self._threads = ThreadPoolExecutor(MAX_IN_FLIGHT, thread_name_prefix="raybench-shard")
             self._running[self._threads.submit(self._run, *task)] = task[0]
         if not self._running:
             return []
@@ -95,6 +96,7 @@ class LocalPool:
             engine=number,
             spec=index,
             concurrency=engine.concurrency,
+            slots=slots_of(engine),
             reproducible=engine.reproducible,
             seconds=time.perf_counter() - begin,
             node=platform.node(),
@@ -125,6 +127,11 @@ class LocalPool:
             self.stop(number)
         if self._threads is not None:
             self._threads.shutdown(wait=False)
+
+
+def slots_of(engine: Engine) -> int:
+    """Requests that an engine works on at once; 0 where it does not say, as one that works on shard after shard."""
+    return int(getattr(engine, "slots", 0))
 
 
 def here(checkpoint: Checkpoint) -> Checkpoint:

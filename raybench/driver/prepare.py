@@ -239,7 +239,9 @@ def _write(store: RunDir, name: str, rendering: Rendering | HarnessRendering) ->
 
 def _shards(prompts: PromptSet) -> PromptShards:
     table = prompts.shards
-    return PromptShards(start=table.start, stop=table.stop, cost=table.cost.astype(float), digests=table.digest)
+    return PromptShards(
+        start=table.start, stop=table.stop, num_requests=table.num_requests, cost=table.cost.astype(float), digests=table.digest
+    )
 
 
 def versions_of(engine_kind: str) -> str:

@@ -24,7 +24,8 @@ from raybench.core.config import RayConfig
 from raybench.core.errors import CheckpointError, ConfigError, EngineDead, EngineError, RaybenchError
 from raybench.core.protocols import CheckpointFailed, Done, Engine, EngineSpec, Event, Failed, Leaving, Lost, Progress, Started, Work
 from raybench.core.ray_auth import auth_mode, has_token
-from raybench.driver.pool import bring_in
+from raybench.driver.dispatch import MAX_IN_FLIGHT
+from raybench.driver.pool import bring_in, slots_of
 from raybench.driver.ray_metrics import ActorMetrics, DriverMetrics
 from raybench.driver.wire import pack_answer, pack_work, unpack_answer, unpack_work
 from raybench.driver.work import run_shard
@@ -61,7 +62,8 @@ class EngineActor:
         gc.freeze()  # an engine's libraries are a million objects that stay: no collection has to walk through them
         seconds = time.perf_counter() - begin
         self._metrics.loaded(seconds)
-        return "started", self._engine.concurrency, self._engine.reproducible, seconds, platform.node(), os.getpid(), loaded, _node_id()
+        capacity = self._engine.concurrency, slots_of(self._engine)
+        return "started", *capacity, self._engine.reproducible, seconds, platform.node(), os.getpid(), loaded, _node_id()
 
     def run(self, packed: bytes) -> tuple[Any, ...] | bytes:
         """Answer a shard, packed by `pack_work`. Returns `pack_answer`, ("failed", message) or ("dead", message)."""
@@ -140,7 +142,7 @@ class RayPool:
             resources=custom,
             max_restarts=0,
             max_task_retries=0,
-            max_concurrency=4,
+            max_concurrency=MAX_IN_FLIGHT + 2,  # and questions about its progress
             scheduling_strategy=None if len(bundles) == 1 else self._group(engine, bundles),
         )
         self._actors[engine] = actor.remote()
@@ -194,10 +196,10 @@ class RayPool:
             self._free(engine)
             return Lost(engine=engine, message=_cause(error))
         match answer:
-            case ("started", concurrency, reproducible, seconds, node, pid, loaded, node_id):
+            case ("started", concurrency, slots, reproducible, seconds, node, pid, loaded, node_id):
                 self._nodes[engine] = node_id
                 return Started(
-                    engine=engine, spec=index, concurrency=concurrency, reproducible=reproducible,
+                    engine=engine, spec=index, concurrency=concurrency, slots=slots, reproducible=reproducible,
                     seconds=seconds, node=node, pid=pid, loaded=loaded,
                 )  # fmt: skip
             case ("checkpoint", message):

@@ -22,7 +22,7 @@ from raybench.core.errors import RunError
 from raybench.core.protocols import Pool
 from raybench.core.secrets import refuse_secrets
 from raybench.core.types import Results
-from raybench.driver.dispatch import Shape
+from raybench.driver.actions import Shape
 from raybench.driver.environment import describe_machine
 from raybench.driver.loop import Loop, Outcome, Watcher
 from raybench.driver.models import skips_broken

@@ -17,6 +17,8 @@ class VllmBase(ABC):
     """A model in vLLM. Thread-safe: the requests of several shards run together."""
 
     concurrency: int = 2
+    slots: int = 0
+    """Sequences that vLLM works on at once (max_num_seqs)."""
     reproducible: Literal["exact", "measured"] = "measured"
 
     def __init__(self, spec: EngineSpec) -> None:
@@ -35,6 +37,8 @@ class VllmBase(ABC):
         self._checkpoint = spec.checkpoint
         self._place = place_of(spec.checkpoint, options)
         self._feed, self._logs = start(self._place, spec.checkpoint, options)
+        if not options.deterministic:
+            self.slots = self._feed.call(lambda engine: engine.vllm_config.scheduler_config.max_num_seqs)
         self._numerics = self.numerics()
         self._one_at_a_time = threading.Lock()
 

@@ -9,7 +9,8 @@ import time
 import numpy as np
 
 from raybench.core.protocols import Done, Event, Failed, Lost, Measured, Started
-from raybench.driver.dispatch import Action, Dispatcher, Load, Run, Shape, Shards, Start
+from raybench.driver.actions import Action, Load, Run, Shape, Shards, Start
+from raybench.driver.dispatch import Dispatcher
 
 MEASURED = Measured(started=0.0, seconds=0.0, node="", pid=0, num_prompt_tokens=0, num_output_tokens=0)
 START_S, LOAD_S, TICK_S = 30.0, 1.0, 1.0
@@ -34,7 +35,7 @@ def simulate(
     service = 8.0 * cost * rng.lognormal(0.0, 0.2, num)  # seconds a shard: what 64 generations take
     spec = np.sort(rng.integers(0, specs, num)).astype(np.int32)
     machine = Dispatcher(
-        Shards(cost=cost, spec=spec, spec_shape=[0] * specs, spec_model=list(range(specs))),
+        Shards(cost=cost, num_requests=np.ones(len(cost), np.int64), spec=spec, spec_shape=[0] * specs, spec_model=list(range(specs))),
         [Shape(demand={"engine": 1.0}, max_engines=None)],
         {"engine": float(engines)},
         max_attempts=5,

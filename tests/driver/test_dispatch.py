@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from raybench.core.errors import ConfigError
 from raybench.core.protocols import CheckpointFailed, Done, Failed, Leaving, Lost, Measured, Progress, Started
-from raybench.driver.dispatch import Action, Commit, Dispatcher, Load, Note, Run, Shape, Shards, Start, Stop
+from raybench.driver.actions import Action, Commit, Load, Note, Run, Shape, Shards, Start, Stop
+from raybench.driver.dispatch import Dispatcher
 
 EMPTY = pa.record_batch({"x": pa.array([], pa.int32())})
 MEASURED = Measured(started=0.0, seconds=0.0, node="n", pid=1, num_prompt_tokens=0, num_output_tokens=0)
@@ -24,15 +25,16 @@ def shards(*specs: int, shapes: tuple[int, ...] = (0,), costs: tuple[float, ...]
     """One shard an entry of `specs`, of cost 1 unless given; each specification is a model of its own."""
     return Shards(
         cost=np.array(costs or [1.0] * len(specs)),
+        num_requests=np.full(len(specs), 4),
         spec=np.array(specs, np.int32),
         spec_shape=list(shapes),
         spec_model=list(range(len(shapes))),
     )
 
 
-def started(engine: int, spec: int, concurrency: int = 1) -> Started:
+def started(engine: int, spec: int, concurrency: int = 1, slots: int = 0) -> Started:
     return Started(
-        engine=engine, spec=spec, concurrency=concurrency, reproducible="exact", seconds=0.0, node="n", pid=1, loaded="fresh"
+        engine=engine, spec=spec, concurrency=concurrency, slots=slots, reproducible="exact", seconds=0.0, node="n", pid=1, loaded="fresh"
     )  # fmt: skip
 
 
@@ -274,6 +276,23 @@ def test_two_shards_are_in_flight_where_the_engine_takes_two() -> None:
     assert len(only(machine.on(started(0, 0, concurrency=2), 0.0), Run)) == 2
 
 
+def test_small_shards_fill_an_engine_s_slots_twice() -> None:
+    machine = Dispatcher(shards(*[0] * 20), [ANY], {"engine": 1})  # four requests each
+    machine.begin(0.0)
+
+    given = only(machine.on(started(0, 0, concurrency=2, slots=10), 0.0), Run)
+
+    assert len(given) == 5
+    assert len(only(machine.on(done(0, given[0].shard), 1.0), Run)) == 1
+
+
+def test_an_engine_leaves_the_others_their_share_of_small_shards() -> None:
+    machine = Dispatcher(shards(*[0] * 8), [ANY], {"engine": 2})
+    machine.begin(0.0)
+
+    assert [len(only(machine.on(started(engine, 0, concurrency=2, slots=100), 0.0), Run)) for engine in (0, 1)] == [4, 4]
+
+
 @settings(max_examples=500, deadline=None)
 @given(seed=st.integers(0, 2**48))
 def test_under_any_interleaving_each_shard_counts_once_and_the_machine_ends(seed: int) -> None:
@@ -281,6 +300,7 @@ def test_under_any_interleaving_each_shard_counts_once_and_the_machine_ends(seed
     num_specs, num_shapes, num_shards, max_attempts = (rng.randint(1, n) for n in (4, 2, 12, 4))
     plan = Shards(
         cost=np.array([rng.uniform(0.0, 9.0) for _ in range(num_shards)]),
+        num_requests=np.array([rng.randint(1, 9) for _ in range(num_shards)]),
         spec=np.array([rng.randrange(num_specs) for _ in range(num_shards)], np.int32),
         spec_shape=[rng.randrange(num_shapes) for _ in range(num_specs)],
         spec_model=list(range(num_specs)),
@@ -338,7 +358,11 @@ def test_under_any_interleaving_each_shard_counts_once_and_the_machine_ends(seed
             perform(machine.on(Lost(engine=engine, message="lost"), now))
         elif what == "load":
             broken = fault == "broken"
-            event = CheckpointFailed(engine=engine, spec=index, message="broken") if broken else started(engine, index, rng.randint(1, 2))
+            event = (
+                CheckpointFailed(engine=engine, spec=index, message="broken")
+                if broken
+                else started(engine, index, rng.randint(1, 2), rng.randint(0, 20))
+            )
             perform(machine.on(event, now))
         elif fault == "failed":
             perform(machine.on(Failed(engine=engine, shard=index, message="failed"), now))

@@ -76,7 +76,9 @@ def test_columns_of_a_plan_fit_together_whatever_the_sizes(sizes: list[list[int]
     for i, lengths in enumerate(sizes):
         stop = np.cumsum(lengths, dtype=np.int64)
         digests = [f"{i}-{j}" for j in range(len(lengths))]
-        prompts[f"t{i}"] = PromptShards(start=stop - np.array(lengths), stop=stop, cost=np.ones(len(lengths)), digests=digests)
+        prompts[f"t{i}"] = PromptShards(
+            start=stop - np.array(lengths), stop=stop, num_requests=np.array(lengths), cost=np.ones(len(lengths)), digests=digests
+        )
     pairs = [
         PlannedPair(
             model=m, task=name, config=config.tasks[0], asking=Asking(task=name, kind=Kind.ROLLING), prompts=name, metrics=("bits_per_byte",),

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 import raybench
+from raybench.core.protocols import Pool
 from raybench.core.types import Results
 from tests.parity.programs import Harness
 
@@ -55,8 +56,8 @@ def theirs(harness: Harness, checkpoint: Path, folder: Path, tasks: list[str], *
     return dict(found)
 
 
-def ours(run: Path, checkpoint: Path, folder: Path, tasks: Sequence[Any], **changes: Any) -> raybench.Report:
-    """A run of raybench on the same task files; `changes` are fields of the configuration, `model` those of its model."""
+def ours(run: Path, checkpoint: Path, folder: Path, tasks: Sequence[Any], *, pool: Pool | None = None, **changes: Any) -> raybench.Report:
+    """A run of raybench on the same task files, in this process or in a pool; `changes` are fields of the configuration, `model` those of its model."""
     config = {
         "name": "harness",
         "output": str(run),
@@ -64,11 +65,11 @@ def ours(run: Path, checkpoint: Path, folder: Path, tasks: Sequence[Any], **chan
         "tasks": [f"lm-eval/{t}" if isinstance(t, str) else t for t in tasks],
         "lm_eval": {"include_path": [str(folder)]},
         "engine": {"kind": "pytorch", "dtype": "float32", "threads": 1},
-        "pool": "local",
+        "pool": "ray" if pool else "local",
         "bootstrap": DRAWS,
         **changes,
     }
-    return raybench.run(raybench.parse_config(config))
+    return raybench.run(raybench.parse_config(config), pool=pool)
 
 
 def numbers(results: Results) -> dict[tuple[str, str], tuple[float | None, float | None]]:

@@ -10,6 +10,8 @@ import random
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -42,21 +44,33 @@ def version() -> str:
 def quietly() -> Iterator[None]:
     """Run the harness's code: what it prints goes to stderr, its warnings nowhere, and its bootstrap stays in this process.
 
-    Its bootstrap would fork a process that has threads; the draws are the same (api/metrics.py, bootstrap_stderr).
+    Its bootstrap would fork a process that has threads; the draws are the same (api/metrics.py, bootstrap_stderr). Its templates are
+    compiled once each, and not for every document (utils.py, apply_template), which is most of the time that it takes to build requests.
     """
+    from lm_eval.utils import env
+
     logger = logging.getLogger("lm_eval")
     level, before = logger.level, os.environ.get("DISABLE_MULTIPROC")
     logger.setLevel(logging.ERROR)
     os.environ["DISABLE_MULTIPROC"] = "1"
+    env.from_string = _template
     try:
         with redirect_stdout(sys.stderr):
             yield
     finally:
+        vars(env).pop("from_string", None)  # the class has its own
         logger.setLevel(level)
         if before is None:
             del os.environ["DISABLE_MULTIPROC"]
         else:
             os.environ["DISABLE_MULTIPROC"] = before
+
+
+@lru_cache(maxsize=1024)
+def _template(source: str) -> Any:
+    from lm_eval.utils import env
+
+    return type(env).from_string(env, source)
 
 
 @contextmanager
