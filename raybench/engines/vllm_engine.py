@@ -17,7 +17,7 @@ from raybench.engines.rows import Row
 from raybench.engines.vllm_base import VllmBase
 from raybench.engines.vllm_generate import VllmGenerator
 from raybench.engines.vllm_score import score, score_stepwise
-from raybench.engines.vllm_start import place_of
+from raybench.engines.vllm_start import place_like
 from raybench.engines.vllm_swap import Swapper
 
 
@@ -63,8 +63,8 @@ class VllmEngine(VllmBase):
         """Swap other weights into the live engine, where configuration and tokenizer are the same and the swap is proved right."""
         if self._options.swap == "always-restart" or self._checkpoint.adapter is not None or checkpoint.adapter is not None:
             return False
-        place = place_of(checkpoint, self._options)
-        if place.layout != self._place.layout or place.max_length != self._place.max_length:
+        place = place_like(self._place, checkpoint)
+        if place is None:
             return False
         if not self._swapper.swap(self._place, self._checkpoint, place, checkpoint):
             return False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,22 @@ def place_of(checkpoint: Checkpoint, config: VllmConfig) -> Place:
         max_length=length(settings, tokenizer, config.max_length),
         kinds=kinds,
     )
+
+
+def place_like(place: Place, checkpoint: Checkpoint) -> Place | None:
+    """The place of another checkpoint with the same configuration and tokenizer; None where these differ.
+
+    Raises:
+        CheckpointError: when it cannot be loaded.
+    """
+    if checkpoint.module is not None:
+        return None
+    folder = pytorch_load.folder_of(checkpoint)
+    tokenizer_folder = pytorch_load.tokenizer_folder_of(checkpoint, folder)
+    if loading.layout_digest(folder, tokenizer_folder) != place.layout:
+        return None
+    eos = loading.eos_ids(folder) | ({place.tokenizer.eos_token_id} - {None})
+    return replace(place, folder=folder, tokenizer_folder=tokenizer_folder, eos=eos)
 
 
 def start(place: Place, checkpoint: Checkpoint, config: VllmConfig) -> tuple[Feed, LogFolder]:

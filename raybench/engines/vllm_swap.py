@@ -21,10 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from raybench.core.checkpoint import Checkpoint
-from raybench.core.engine_config import PytorchConfig, VllmConfig
+from raybench.core.engine_config import VllmConfig
 from raybench.core.errors import CheckpointError
-from raybench.engines import loading, pytorch_load
+from raybench.engines import loading
 from raybench.engines.vllm_feed import Feed, Question
+from raybench.engines.vllm_reference import Reference
 from raybench.engines.vllm_start import Place
 from raybench.engines.vllm_worker import file_names
 
@@ -49,7 +50,8 @@ class Swapper:
     """Remembers what the live engine holds and how exact it is."""
 
     def __init__(self, feed: Feed, config: VllmConfig) -> None:
-        self._feed, self._config = feed, config
+        self._feed = feed
+        self._ask_reference = Reference(config.threads)
         self._noise: list[float] | None = None  # of the fresh engine, by token
         self._reference: list[float] | None = None  # of the checkpoint in the engine
         self.refused: str | None = None
@@ -76,9 +78,9 @@ class Swapper:
             return "the reference does not fit into this machine's memory"
         probe = _probe(new_place)
         if self._reference is None or self._noise is None:
-            self._reference = reference(old, probe, self._config.threads)
+            self._reference = self._ask_reference(old, probe)
             self._noise = [v - r for v, r in zip(self._measure(probe), self._reference, strict=True)]
-        new_reference = reference(new, probe, self._config.threads)
+        new_reference = self._ask_reference(new, probe)
         reason = tell_apart(self._noise, self._reference, new_reference)
         if reason is not None:
             return reason
@@ -208,21 +210,6 @@ def differences(old: Sequence[Path], new: Sequence[Path]) -> dict[str, list[int]
                 return None
             is_other = (a != b).reshape(-1, a.shape[-1] if a.ndim else 1).any(0)
             found[name] = torch.nonzero(is_other)[:_NUM_COLUMNS, 0].tolist()
-    return found
-
-
-def reference(checkpoint: Checkpoint, probe: Sequence[Sequence[int]], threads: int) -> list[float]:
-    """Log-probability of each token of the probe but the first of each text: transformers, on the CPU, in float32."""
-    import torch
-
-    torch.set_num_threads(threads)
-    model = pytorch_load.load(checkpoint, PytorchConfig(dtype="float32", device="cpu", threads=threads)).model
-    found: list[float] = []
-    with torch.inference_mode():
-        for tokens in probe:
-            logits_LV = model(input_ids=torch.tensor([list(tokens)]), use_cache=False).logits[0, :-1].float()
-            picked = logits_LV.log_softmax(-1).gather(-1, torch.tensor(list(tokens[1:]))[:, None])
-            found += picked[:, 0].tolist()
     return found
 
 
