@@ -92,19 +92,9 @@ def make_config(family: str, **more: Any) -> Any:
         case "llama":
             return t.LlamaConfig(**{**encoder, "num_key_value_heads": 2, "bos_token_id": 6, "eos_token_id": 5})
         case "t5":
-            return t.T5Config(
-                vocab_size=size,
-                d_model=32,
-                d_kv=8,
-                d_ff=64,
-                num_layers=2,
-                num_heads=4,
-                decoder_start_token_id=0,
-                pad_token_id=0,
-                eos_token_id=5,
-                n_positions=130,
-                **more,
-            )
+            shape = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4, "n_positions": 130}
+            marks = {"decoder_start_token_id": 0, "pad_token_id": 0, "eos_token_id": 5}
+            return t.T5Config(**{"vocab_size": size, **shape, **marks, **more})
         case "bart" | "marian":
             config = t.BartConfig if family == "bart" else t.MarianConfig
             return config(

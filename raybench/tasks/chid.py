@@ -2,8 +2,9 @@
 
 Paper: Zheng et al. 2019, "ChID: A Large-scale Chinese IDiom Dataset for Cloze Test", https://arxiv.org/abs/1906.01265; in the rows of FewCLUE, one gap each:
 Xu et al. 2021, https://arxiv.org/abs/2107.07498
-Data: the authors' files (github.com/CLUEbenchmark/FewCLUE, datasets/chid), 2,002 public test rows; the hub has no such data set, so map
-CLUEbenchmark/FewCLUE:chid to a copy by `data:`. Licence: the authors state none yet.
+Data: the authors' files (github.com/CLUEbenchmark/FewCLUE, datasets/chid), 2,002 public test rows; the hub has no such rows, so map
+CLUEbenchmark/FewCLUE:chid to a copy by `data:`. CLUE's own (clue/clue:chid there) are of another shape, several passages and gaps for the same ten
+idioms, and are not read. Licence: the authors state none yet.
 Forms: a masked language model fills the gap (`fill`); any other compares the likelihoods of the rest of the text with each idiom at its beginning. Metric:
 accuracy, of summed log-probabilities.
 """

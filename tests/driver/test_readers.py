@@ -130,26 +130,6 @@ def test_a_trained_reader_answers_as_squad_s_script_counts(reader: Path, tmp_pat
     assert values["squad2_noans"] > 0.7
 
 
-@pytest.mark.parametrize(
-    ("task", "hub", "folder", "file"),
-    [
-        ("squad", "rajpurkar/squad", "squad_v1_1_xquad_en", "validation_subset.parquet"),
-        ("squad_v2", "rajpurkar/squad_v2", "squad_v2", "validation_cs224n_half.parquet"),
-        ("drcd", "clue/clue:drcd", "clue_drcd", "validation.parquet"),
-    ],
-)
-def test_real_questions_run_from_end_to_end(
-    task: str, hub: str, folder: str, file: str, reader: Path, shared: Path, tmp_path: Path
-) -> None:
-    real = {"name": task, "hub": hub, "path": shared / "data" / folder, "splits": {"validation": file}, "limit": 12}
-
-    values, rows = evaluate(tmp_path / "run", reader, real)
-
-    assert len(rows) == 12
-    assert all(row["output"]["texts"] for row in rows)
-    assert all(0.0 <= value <= 1.0 for value in values.values() if value is not None)
-
-
 RAMPART = {
     **{f"{b}-GIVEN_NAME": f"{b}-PER" for b in "BI"}, "B-SURNAME": "I-PER", "I-SURNAME": "I-PER",
     **{f"{b}-{kind}": f"{b}-LOC" for b in "BI" for kind in ("CITY", "STATE")},

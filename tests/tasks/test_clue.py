@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
 from raybench.core.config import DataConfig
-from raybench.core.config_file import parse
 from raybench.core.types import Kind
-from raybench.driver.run import run
-from raybench.tasks.clue import PARTS, marked, spans_of
+from raybench.tasks.clue import marked, spans_of
 from raybench.tasks.prompts import render
 from raybench.tasks.registry import get_task
-from tests.tiny_models import label_names, make_checkpoint
 
 # rows of the copies, and how many have each label: counted from the files of their sources
 REAL = {
@@ -81,29 +77,3 @@ def test_an_idiom_is_chosen_for_its_gap(data):
             whole = row["content"].replace("#idiom#", row["candidates"][row["answer"]])
             right = request["continuations"][sample["label"]]
             assert whole == (request["prompt"].replace("[MASK]", right) if kind is Kind.FILL else request["prompt"] + right)
-
-
-def test_all_run_with_a_head_a_masked_and_a_causal_model(data, tiny_llama: Path, tmp_path: Path) -> None:
-    heads = {part.name: part.labels for part in PARTS if part.name in REAL}
-    models = [
-        {
-            "name": name,
-            "checkpoint": str(make_checkpoint(tmp_path / name, "bert", "AutoModelForSequenceClassification", **label_names(labels))),
-        }
-        for name, labels in heads.items()
-    ]
-    where = {key: value.model_dump(exclude_unset=True) for key, value in data.items()}
-
-    def values(name: str, model: dict[str, str], tasks: list[str]) -> list[float]:
-        engine = {"kind": "pytorch", "threads": 1, "overlong": "truncate_left" if name == "causal" else "error"}
-        keys = {"name": name, "output": str(tmp_path / "runs" / name), "models": [model], "pool": "local", "data": where, "bootstrap": 0}
-        config = parse({**keys, "tasks": tasks, "limit": 3, "engine": engine, "max_row_errors": 3})
-        assert run(config).exit_code == 0
-        results = json.loads((tmp_path / "runs" / name / "results.json").read_text())["results"]
-        return [r["value"] for r in results if r["value"] is not None]
-
-    masked = make_checkpoint(tmp_path / "masked", "bert", "AutoModelForMaskedLM", max_position_embeddings=1024)
-    assert len(values("masked", {"checkpoint": str(masked)}, ["chid"])) == 1
-    assert len(values("causal", {"checkpoint": str(tiny_llama)}, [*REAL, "chid"])) == len(REAL) + 1
-    for model in models:
-        values(model["name"], model, [model["name"]])
