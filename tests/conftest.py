@@ -113,3 +113,16 @@ def live_vllm(wide_llama: Path) -> Iterator[Any]:
 def other_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Same architecture, other weights."""
     return make_tiny_llama(tmp_path_factory.mktemp("models") / "other-llama", seed=1)
+
+
+@pytest.fixture(scope="module")
+def ray_cluster() -> Iterator[str]:
+    """A cluster of this machine, started as a run starts one; every run in this process joins it. Gives its address."""
+    from raybench.core.config import RayConfig
+    from raybench.driver.ray_pool import RayPool
+
+    owner = RayPool(RayConfig())
+    import ray
+
+    yield ray.get_runtime_context().gcs_address
+    owner.close()
