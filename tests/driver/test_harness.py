@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import yaml
 
 from raybench.core.config import RunConfig
 from raybench.core.config_file import parse
+from raybench.driver.pool import LocalPool
 from raybench.driver.run import run
 from tests.driver.runs import PowerCut, PowerCutError, Together, command, content_rows, events_of, results_of
 
@@ -113,6 +115,28 @@ def test_rows_are_chosen_and_columns_renamed_by_the_data_map(tasks: Path, tmp_pa
     )
     assert [d["doc"]["question"] for d in documents(tmp_path / "mapped")] == [row["question"] for row in map(json.loads, only.open())]
     assert content_rows(tmp_path / "mapped") == content_rows(tmp_path / "plain")
+
+
+@pytest.mark.xdist_group("harness")
+def test_the_harness_s_documents_are_gone_before_engines_start(tasks: Path, tiny_llama: Path, tmp_path: Path) -> None:
+    from lm_eval.api.task import Task
+
+    def tasks_with_documents() -> int:
+        gc.collect()
+        return sum(isinstance(thing, Task) and getattr(thing, "dataset", None) is not None for thing in gc.get_objects())
+
+    class Looking(LocalPool):
+        def start(self, *args: Any) -> None:
+            alive.append(tasks_with_documents())
+            super().start(*args)
+
+    alive: list[int] = []
+    before = tasks_with_documents()  # of other tests
+
+    report = run(configure(tasks, tiny_llama, tmp_path / "run", engine={"kind": "fake"}), pool=Looking())
+
+    assert report.exit_code == 0
+    assert alive == [before]
 
 
 def documents(run: Path) -> list[dict[str, Any]]:
