@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
-from raybench.core.config import RunConfig
 from raybench.core.errors import ConfigError, IncompleteError
 from raybench.core.mistakes import suggest
 from raybench.core.schema import from_batch, samples_from_batch
 from raybench.core.types import FinishReason, Prediction, Request, Sample
-from raybench.driver.catalog import open_catalog
 from raybench.driver.paths import model_path, task_path
 from raybench.driver.plan import Pair, fingerprints_of, read_pair
 from raybench.driver.work import make_work, to_requests
 from raybench.metrics.registry import get_metric
 from raybench.store.run_dir import RunDir
+from raybench.tasks.harness.door import PREFIX
+from raybench.tasks.harness.scoring import is_right_or_wrong
 
 Which = Literal["all", "wrong", "errors", "truncated", "unparsed", "length"]
 
@@ -45,32 +45,31 @@ def inspect_samples(
         path: The run directory, or its URI.
         task: Label of the task.
         model: Name of the model; None: all of them.
-        which: wrong: answered, and the first mean metric below its best; errors: without an answer; truncated: prompt cut; unparsed: nothing
+        which: wrong: answered, and below 1 by the first metric that is between wrong, 0, and right, 1; errors: without an answer; truncated: prompt cut; unparsed: nothing
             extracted; length: stopped by max_tokens.
         ids: Only these samples; empty: all.
 
     Raises:
-        ConfigError: when the run has no such task or model.
+        ConfigError: when the run has no such task, model or sample, or no metric by which an answer is wrong.
         IncompleteError: when the pair has not been finished.
     """
     store = RunDir.open(path)
     manifest = store.manifest()
     pairs = [read_pair(value) for value in manifest["plan"]["pairs"]]
+    for what, name, known in (("task", task, [p.task for p in pairs]), ("model", model, [p.model_name for p in pairs])):
+        if name is not None and name not in known:
+            raise ConfigError(f"{path}: no {what} '{name}'.{suggest(name, known)} There is: {', '.join(dict.fromkeys(known))}.")
     chosen = [p for p in pairs if p.task == task and model in (None, p.model_name)]
     if not chosen:
-        tasks, models = sorted({p.task for p in pairs}), sorted({p.model_name for p in pairs})
-        raise ConfigError(
-            f"{path}: no task '{task}' of model '{model or 'any'}'.{suggest(task, tasks)} Tasks: {', '.join(tasks)}. Models: {', '.join(models)}."
-        )
-    catalog = open_catalog(RunConfig.model_validate(manifest["config"]))
+        raise ConfigError(f"{path}: the model '{model}' was not asked '{task}'.")
+    unknown = set(ids)
     for pair in chosen:
-        metric = next(
-            (m for m in catalog.by_label[pair.task].form(pair.kind).metrics if get_metric(m).is_mean and get_metric(m).higher_is_better),
-            None,
-        )
         for found in _samples(store, pair):
-            if (not ids or found.sample.id in ids) and _is_wanted(found, which, metric):
+            unknown.discard(found.sample.id)
+            if (not ids or found.sample.id in ids) and (_is_wrong(found, pair) if which == "wrong" else _is_wanted(found, which)):
                 yield found
+    if unknown:
+        raise ConfigError(f"{path}: '{task}' has no sample {', '.join(repr(name) for name in sorted(unknown))}. `--json` prints ids.")
 
 
 def _samples(store: RunDir, pair: Pair) -> Iterator[Inspected]:
@@ -108,10 +107,24 @@ def _rows_by_sample(table: Any) -> Iterator[tuple[str, list[dict[str, Any]]]]:
         yield str(sample_id), list(found)
 
 
-def _is_wanted(found: Inspected, which: Which, metric: str | None) -> bool:
+def _is_wrong(found: Inspected, pair: Pair) -> bool:
+    judging = [s for s in found.scores if _is_judging(pair, s["metric"].partition("[")[0])]
+    if not judging:
+        names = ", ".join(s["metric"] for s in found.scores)
+        raise ConfigError(f"'{pair.task}': by its metrics ({names}) no answer is right or wrong. Leave `--wrong` out.")
+    first = judging[0]
+    return first["status"] == "ok" and bool(first["stats"]) and first["stats"][0] < 1.0
+
+
+def _is_judging(pair: Pair, metric: str) -> bool:
+    if pair.identity["task"]["name"].startswith(PREFIX):
+        return is_right_or_wrong(metric)
+    found = get_metric(metric)
+    return found.is_mean and found.higher_is_better
+
+
+def _is_wanted(found: Inspected, which: Which) -> bool:
     match which:
-        case "all":
-            return True
         case "errors":
             return any(p.error_code is not None for p in found.predictions)
         case "truncated":
@@ -122,10 +135,4 @@ def _is_wanted(found: Inspected, which: Which, metric: str | None) -> bool:
             return any(
                 s["status"] == "ok" and None in (s["extracted"] or []) and found.requests[0].kind == "generate" for s in found.scores
             )
-    first = next((s for s in found.scores if metric is not None and s["metric"].partition("[")[0] == metric), None)
-    return first is not None and first["status"] == "ok" and first["stats"][0] < 1.0
-
-
-def without_shots(request: Request) -> Request:
-    """The question alone, for a short display."""
-    return replace(request, shots=(), description="")
+    return True

@@ -20,12 +20,16 @@ from raybench.driver.paths import model_path, task_path
 from raybench.driver.plan import Pair
 from raybench.driver.signature import signature
 from raybench.driver.stored_rows import SCORES, Counts, Incomplete, answers, score_batch, warnings_of
+from raybench.metrics.interval import Z95
 from raybench.store.prompt_set import PromptSet
 from raybench.store.run_dir import RunDir
 from raybench.tasks.harness.door import PREFIX, version
 from raybench.tasks.harness.files import results_file, sample_line
 from raybench.tasks.harness.library import HarnessGroup, HarnessTask
-from raybench.tasks.harness.scoring import Answered, HarnessScorer, Unscorable, Worth, aggregate, merged
+from raybench.tasks.harness.scoring import Answered, HarnessScorer, Unscorable, Worth, aggregate, is_right_or_wrong, merged
+
+_NOT_FOUND = "[invalid]"
+"""What the harness's filters give where they find no answer (lm_eval filters/extraction.py)."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -47,7 +51,8 @@ class HarnessScores:
         self._catalog = catalog
         self._done: dict[str, list[_Scored]] = {}
         self._asked: dict[str, list[Pair]] = {}
-        self._began = (store.path / "manifest.json").stat().st_mtime
+        self._began = next((float(event["time"]) for event in store.events()), 0.0)
+        """Seconds since the epoch: the first event, which stays the same when a run is copied; 0 where the events are gone."""
 
     def score(self, pair: Pair, prompts: PromptSet, warnings: list[str]) -> list[Result]:
         """Results of one pair; writes its score table and its sample file."""
@@ -58,7 +63,7 @@ class HarnessScores:
         wanted = self._catalog.by_label[pair.task].config.repeats or task.repeats
         scorer = HarnessScorer(
             task,
-            _name_of(pair),
+            pair.task.removeprefix(PREFIX),  # its own name, or the label that the run gives it
             first.fields,
             num_documents=prompts.meta["num_documents"],
             shots=pair.identity["task"]["shots"],
@@ -137,18 +142,19 @@ class HarnessScores:
         found = []
         for metric, filter, value, stderr in _values(values):
             n = scored.scorer.num_values(metric, filter)
+            drawn = _estimate(metric, value, stderr, is_mean=scored.scorer.is_mean(metric), num_samples=n, num_errors=counts.errors)
             found.append(
                 Result(
                     model=pair.model_name,
                     task=pair.task,
                     form=pair.kind.value,
                     metric=_label(metric, filter),
-                    estimate=Estimate(value=_number(value), stderr=_number(stderr), num_samples=n, num_errors=counts.errors),
+                    estimate=drawn,
                     higher_is_better=bool(better.get(metric, True)),
                     signature=signature(
                         pair,
                         metric=metric,
-                        metric_signature=f"lm-eval:{version()}|stderr-draws:{self._config.bootstrap}",
+                        metric_signature=f"lm-eval:{version()}|stderr-draws:{self._config.bootstrap}{_interval_signature(drawn)}",
                         extract=filter if filter != "none" else None,
                         num_samples=n,
                         counts={"err": counts.errors, "trunc": counts.truncated},
@@ -199,10 +205,11 @@ def _arguments(rows: list[dict[str, Any]], kind: Kind) -> dict[str, list[tuple[A
     return found
 
 
-def _table_rows(worths: list[Worth]) -> Iterator[tuple[str, str, str, list[float], list[str] | None]]:
-    """Rows of the score table; what is no number is left out."""
+def _table_rows(worths: list[Worth]) -> Iterator[tuple[str, str, str, list[float], list[str | None] | None]]:
+    """Rows of the score table; what is no number, or no text, is left out."""
     for worth in worths:
-        extracted = [str(f) for f in worth.filtered]
+        texts = [f for f in worth.filtered if isinstance(f, str)]
+        extracted = [None if text == _NOT_FOUND else text for text in texts] if len(texts) == len(worth.filtered) else None
         for metric, value in worth.metrics.items():
             numbers = list(value) if isinstance(value, tuple | list) else [value]
             stats = [float(n) for n in numbers] if all(_number(n) is not None for n in numbers) else []
@@ -217,6 +224,24 @@ def _values(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str, Any, Any]]:
             yield metric, filter, value, metrics.get(f"{metric}_stderr,{filter}")
 
 
+def _estimate(metric: str, value: Any, stderr: Any, *, is_mean: bool, num_samples: int, num_errors: int) -> Estimate:
+    """The harness's value and standard error, with the normal 95 % interval where that is sound.
+
+    It is for means, whose standard errors are analytic; not for what is bootstrapped (a perplexity is skewed), and not where all documents came to
+    the same: a standard error of 0 says nothing.
+    """
+    mean, error = _number(value), _number(stderr)
+    ci95 = None
+    if mean is not None and error and is_mean:
+        low, high = mean - Z95 * error, mean + Z95 * error
+        ci95 = (max(low, 0.0), min(high, 1.0)) if is_right_or_wrong(metric) and 0 <= mean <= 1 else (low, high)
+    return Estimate(value=mean, stderr=error, ci95=ci95, num_samples=num_samples, num_errors=num_errors)
+
+
+def _interval_signature(estimate: Estimate) -> str:
+    return "" if estimate.ci95 is None else "|ci:normal"
+
+
 def _number(value: Any) -> float | None:
     """A finite number, or None for what is none (`N/A`, NaN)."""
     try:
@@ -224,11 +249,6 @@ def _number(value: Any) -> float | None:
     except (TypeError, ValueError):
         return None
     return number if math.isfinite(number) else None
-
-
-def _name_of(pair: Pair) -> str:
-    """The harness's name of the task, or the label that the run gives it."""
-    return pair.task.removeprefix(PREFIX)
 
 
 def _label(metric: str, filter: str) -> str:
@@ -250,13 +270,16 @@ def _group_results(model: str, group: HarnessGroup, collected: Any, there: Mappi
         better = [s.collected.higher_is_better[s.scorer.name].get(metric, True) for s in leaves]
         n = values["sample_count"][f"{metric},{filter}"]
         errors = sum(s.counts.errors for s in leaves)
+        is_mean = all(s.scorer.is_mean(metric) for s in leaves if s.scorer.num_values(metric, filter))
+        drawn = _estimate(metric, value, stderr, is_mean=is_mean, num_samples=n, num_errors=errors)
         sign = f"group:{group.name}|v:{group.group.version}|metric:{metric}|members:{len(leaves)}|n:{n}|err:{errors}|lm-eval:{version()}"
+        sign += _interval_signature(drawn)
         yield Result(
             model=model,
             task=group.name,
             form="group",
             metric=_label(metric, filter),
-            estimate=Estimate(value=_number(value), stderr=_number(stderr), num_samples=n, num_errors=errors),
+            estimate=drawn,
             higher_is_better=all(better),
             signature=f"{sign}|PARTIAL" if any(s.pair.limit is not None for s in leaves) else sign,
         )

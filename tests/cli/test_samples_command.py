@@ -138,7 +138,7 @@ def test_text_of_a_model_cannot_move_the_cursor(config: Path, call: Call, tmp_pa
     ("arguments", "message"),
     [
         (["--task", "quickstart/chioce"], "Did you mean 'quickstart/choice'?"),
-        (["--task", "quickstart/choice", "--model", "n"], "no task 'quickstart/choice' of model 'n'"),
+        (["--task", "quickstart/choice", "--model", "n"], "no model 'n'. There is: m."),
         ([], "Missing option '--task'"),
         (["--task", "quickstart/choice", "-n", "0"], "-n"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,53 @@ def test_the_harness_s_documents_are_gone_before_engines_start(tasks: Path, tiny
 def documents(run: Path) -> list[dict[str, Any]]:
     (file,) = (run / "lm-eval" / "model").glob("samples_chosen_*.jsonl")
     return [json.loads(line) for line in file.open()]
+
+
+@pytest.mark.xdist_group("harness")
+def test_wrong_answers_are_those_to_which_the_harness_itself_gives_less_than_1(
+    tasks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    run(configure(tasks, tmp_path / "none", out, engine={"kind": "fake"}))
+    capsys.readouterr()
+
+    assert command(monkeypatch, "samples", out, "--task", "lm-eval/chosen", "--wrong", "--json", "-n", "99") == 0
+
+    found = [json.loads(line)["sample"]["fields"] for line in capsys.readouterr().out.splitlines()]
+    assert found == [logged["doc"] for logged in documents(out) if logged["acc"] < 1]
+    assert 0 < len(found) < 16
+
+
+@pytest.mark.xdist_group("harness")
+def test_means_have_the_normal_interval_of_their_standard_error(tasks: Path, tmp_path: Path) -> None:
+    from scipy.stats import norm
+
+    out = tmp_path / "run"
+    run(configure(tasks, tmp_path / "none", out, engine={"kind": "fake"}))
+
+    found = {(r["task"], r["metric"]): r for r in json.loads(results_of(out))["results"]}
+    for task in ("lm-eval/chosen", "lm-eval/sums"):
+        result = found[task, "acc"]
+        assert result["ci95"] == pytest.approx(norm.interval(0.95, result["value"], result["stderr"]))
+        assert "|ci:normal" in result["signature"]
+    nothing = found["lm-eval/written", "exact_match[padded]"]
+    assert (nothing["value"], nothing["stderr"], nothing["ci95"]) == (0, 0, None)  # the fake engine's texts are no numbers
+    assert "ci:" not in nothing["signature"]
+
+
+@pytest.mark.xdist_group("harness")
+def test_files_in_the_layout_of_the_harness_keep_their_names_when_a_run_is_copied(
+    tasks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, copy = tmp_path / "run", tmp_path / "copy"
+    run(configure(tasks, tmp_path / "none", out, engine={"kind": "fake"}))
+    shutil.copytree(out, copy, copy_function=shutil.copyfile)  # without times
+    shutil.rmtree(copy / "lm-eval")
+
+    assert command(monkeypatch, "score", copy) == 0
+
+    files = {path.name: path.read_bytes() for path in (out / "lm-eval" / "model").iterdir()}
+    assert {path.name: path.read_bytes() for path in (copy / "lm-eval" / "model").iterdir()} == files
 
 
 @pytest.mark.slow

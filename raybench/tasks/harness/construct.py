@@ -37,9 +37,15 @@ def construct(task: HarnessTask, data: Mapping[str, DataConfig], *, shots: int |
         raise
     except Exception as error:  # the task's own code may raise anything
         reason = (str(error).splitlines() or [""])[0][:300]
+        name = task.source.path
+        mapped = next((key for key in data if key.partition(":")[0] == name), None)
+        advice = (
+            f"data: '{mapped}' is mapped to {data[mapped].path}: its rows need the columns of the hub's data set, before the task changes them."
+            if mapped
+            else f'Map the data set to a local copy: data: {{"{name}": {{path: /folder/with/the/data}}}}'
+        )
         raise DataError(
-            f"task '{task.name}': lm-evaluation-harness cannot make it of '{task.source.path}': {type(error).__name__}: {reason}\n"
-            f'Map the data set to a local copy: data: {{"{task.source.path}": {{path: /folder/with/the/data}}}}'
+            f"task '{task.name}': lm-evaluation-harness cannot make it of '{name}': {type(error).__name__}: {reason}\n{advice}"
         ) from error
     return made, sorted(set(seen))
 

@@ -40,10 +40,14 @@ def redirected(data: Mapping[str, DataConfig]) -> Iterator[list[str]]:
         return splits if options.get("split") is None else splits[str(options["split"])]
 
     datasets.load_dataset = load
+    had_bars = datasets.is_progress_bar_enabled()
+    datasets.disable_progress_bars()  # they would run through the progress of the run
     try:
         yield seen
     finally:
         datasets.load_dataset = original
+        if had_bars:
+            datasets.enable_progress_bars()
 
 
 def _mapped_splits(path: str, name: str | None, mapped: DataConfig, data: Mapping[str, DataConfig], load: Any, seen: list[str]) -> Any:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +17,8 @@ from raybench.core.types import Generation, Likelihoods, Prediction, TextLikelih
 from raybench.tasks.harness.construct import reconstruct
 from raybench.tasks.harness.door import quietly
 from raybench.tasks.harness.library import HarnessTask
+
+_RIGHT_OR_WRONG = re.compile(r"(.*_)?(acc|em|exact_match)(_.*)?|pass@\d+")
 
 
 class Unscorable(Exception):
@@ -100,14 +105,20 @@ class HarnessScorer:
 
         accumulated = {self._name: {"task": self._made, "raw_metrics": self._values, "logged_samples": []}}
         try:
-            with quietly():
+            with quietly(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):  # a progress bar for every bootstrap
                 return _collect_results(accumulated, {}, draws)
         except Exception as error:  # an aggregation may be the task's own code
             raise Unscorable(f"lm-evaluation-harness cannot aggregate its values: {type(error).__name__}: {error}") from error
 
+    def is_mean(self, metric: str) -> bool:
+        """Whether its value is the mean over documents, and its standard error that of a mean."""
+        from lm_eval.api.metrics import mean
+
+        return self._made.aggregation().get(metric) is mean
+
     def num_values(self, metric: str, filter: str) -> int:
         """Documents that a metric stands on."""
-        return len(self._values[(metric, filter)])
+        return len(self._values.get((metric, filter), ()))
 
     @property
     def name(self) -> str:
@@ -184,6 +195,11 @@ class HarnessScorer:
             **metrics,
         }
         return Worth(sample_id=answered.sample_id, filter=filter, metrics=metrics, filtered=filtered, logged=logged)
+
+
+def is_right_or_wrong(metric: str) -> bool:
+    """Whether a metric of the harness is between 0, wrong, and 1, right, for every document: it declares no range, so its name decides."""
+    return _RIGHT_OR_WRONG.fullmatch(metric) is not None
 
 
 def merged(collected: Sequence[Any]) -> Any:
