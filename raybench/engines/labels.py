@@ -12,13 +12,14 @@ from raybench.core.types import Kind
 def head_labels(config: Mapping[str, Any]) -> tuple[str, ...]:
     """The label names of a head in the order of its logits, from the content of config.json.
 
-    transformers leaves the names out where they are LABEL_0 and LABEL_1. A multiple-choice head has one value, whatever names stand there.
+    transformers leaves the names out where they are LABEL_0 and LABEL_1, and makes up names of its own where `num_labels` says another count
+    (5.19, configuration_utils.py). A multiple-choice head has one value, whatever names stand there.
     """
     if any(str(name).endswith("ForMultipleChoice") for name in config.get("architectures") or ()):
         return ("value",)
     names = config.get("id2label") or {}
     count = config.get("num_labels")
-    if names:
+    if names and count in (None, len(names)):
         return tuple(str(name) for _, name in sorted(names.items(), key=lambda item: int(item[0])))
     return tuple(f"LABEL_{i}" for i in range(count if isinstance(count, int) else 2))
 

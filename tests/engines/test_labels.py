@@ -65,6 +65,7 @@ def test_a_tagger_s_labels_may_be_more_than_the_task_s() -> None:
         ({"id2label": {"1": "b", "0": "a", "10": "c"}}, ("a", "b", "c")),
         ({}, ("LABEL_0", "LABEL_1")),  # transformers writes neither where they are the default
         ({"num_labels": 1}, ("LABEL_0",)),
+        ({"num_labels": 3, "id2label": {"0": "LABEL_0", "1": "LABEL_1"}}, ("LABEL_0", "LABEL_1", "LABEL_2")),  # rxnfp's bert_ft_10k_25s
     ],
 )
 def test_a_head_s_names_are_read_in_the_order_of_its_logits(config: dict[str, object], expected: tuple[str, ...]) -> None:
