@@ -142,7 +142,8 @@ class RayPool:
             resources=custom,
             max_restarts=0,
             max_task_retries=0,
-            max_concurrency=MAX_IN_FLIGHT + 2,  # and questions about its progress
+            # threads: a shard each, and questions about progress; PyTorch works on one shard at a time, and keeps memory for every thread
+            max_concurrency=4 if spec.kind == "pytorch" else MAX_IN_FLIGHT + 2,
             scheduling_strategy=None if len(bundles) == 1 else self._group(engine, bundles),
         )
         self._actors[engine] = actor.remote()
