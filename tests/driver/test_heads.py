@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,19 @@ from raybench.core.config import RunConfig
 from raybench.core.config_file import parse
 from raybench.core.errors import ConfigError
 from raybench.driver.run import run
-from tests.driver.runs import PowerCut, PowerCutError, Together, content_rows, events_of, read_rows, results_of
+from tests.driver.runs import (
+    PowerCut,
+    PowerCutError,
+    Together,
+    content_rows,
+    events_of,
+    finish,
+    read_rows,
+    results_of,
+    start,
+    wait_for,
+    write_config,
+)  # fmt: skip
 from tests.tiny_models import LABELS, TAGS, label_names, make_checkpoint, make_tokenizer
 
 FORMS = {
@@ -25,6 +38,8 @@ FORMS = {
     "plain": ("AutoModel", "embed", {}),
 }
 """Name of a BERT: its class, the form it is asked in, its labels."""
+OTHERS = {"t5": "generate", "llama": "generate", "module": "classify"}
+"""Name of another model: its form."""
 COUNT = 12
 
 Configure = Callable[..., RunConfig]
@@ -34,7 +49,7 @@ Configure = Callable[..., RunConfig]
 def configure(tmp_path_factory: pytest.TempPathFactory, tiny_llama: Path) -> Configure:
     import torch
 
-    from configs.scratch.models import causal
+    from tests.own_modules import Bag
 
     folder = tmp_path_factory.mktemp("models")
     bert = {"max_position_embeddings": 512}
@@ -42,23 +57,16 @@ def configure(tmp_path_factory: pytest.TempPathFactory, tiny_llama: Path) -> Con
         {"name": name, "checkpoint": str(make_checkpoint(folder / name, "bert", auto, **bert, **labels))}
         for name, (auto, _, labels) in FORMS.items()
     ]
-    models.append(
-        {
-            "name": "t5",
-            "checkpoint": str(make_checkpoint(folder / "t5", "t5", "AutoModelForSeq2SeqLM")),
-            "sampling": {"num_beams": 2},
-            "engine": {"max_length": 400},
-        }
-    )
-    models.append({"name": "llama", "checkpoint": str(tiny_llama)})
+    t5 = make_checkpoint(folder / "t5", "t5", "AutoModelForSeq2SeqLM")
+    models += [{"name": "t5", "checkpoint": str(t5), "sampling": {"num_beams": 2}}, {"name": "llama", "checkpoint": str(tiny_llama)}]
     torch.manual_seed(0)
-    torch.save(causal(vocabulary=263).state_dict(), folder / "scratch.pt")
-    make_tokenizer("plain").save_pretrained(folder / "tokenizer")
-    scratch = {
-        "factory": "configs.scratch.models:causal", "arguments": {"vocabulary": 263}, "state": str(folder / "scratch.pt"),
-        "tokenizer": str(folder / "tokenizer"), "kinds": ["loglikelihood"],
+    torch.save(Bag(263, len(LABELS)).state_dict(), folder / "bag.pt")
+    make_tokenizer("bert").save_pretrained(folder / "tokenizer")
+    module = {
+        "factory": "tests.own_modules:Bag", "arguments": {"vocabulary": 263, "num_labels": len(LABELS)}, "state": str(folder / "bag.pt"),
+        "tokenizer": str(folder / "tokenizer"), "kinds": ["classify"], "labels": list(LABELS),
     }  # fmt: skip
-    models.append({"name": "scratch", "checkpoint": scratch, "engine": {"overlong": "truncate_left"}})
+    models.append({"name": "module", "checkpoint": module})
 
     def make(output: Path, *, pool: str = "local", engines: int = 1, **changes: Any) -> RunConfig:
         return parse(
@@ -67,7 +75,8 @@ def configure(tmp_path_factory: pytest.TempPathFactory, tiny_llama: Path) -> Con
                 "output": str(output),
                 "models": models,
                 "tasks": [{"name": "tests.own_heads:TASK", "label": "heads", "shard_size": 5, "limit": COUNT}],
-                "engine": {"kind": "pytorch", "threads": 1, "doc_stride": 16},
+                # the same for all: one process after the other holds models of every kind
+                "engine": {"kind": "pytorch", "threads": 1, "doc_stride": 16, "max_length": 400},
                 "resources": {"engines": engines, "cpus_per_engine": 0.1},
                 "pool": pool,
                 "bootstrap": 50,
@@ -87,15 +96,11 @@ def reference(configure: Configure, tmp_path_factory: pytest.TempPathFactory) ->
 
     assert (report.exit_code, report.problems) == (0, ())
     rows = read_rows(path)
-    assert Counter(row["model"] for row in rows) == dict.fromkeys([*FORMS, "t5", "llama", "scratch"], COUNT)
+    assert Counter(row["model"] for row in rows) == dict.fromkeys([*FORMS, *OTHERS], COUNT)
     assert all(row["error_code"] is None for row in rows)
     forms = {r["model"]: r["form"] for r in json.loads(results_of(path))["results"]}
     # each in the first form that its architecture serves, paired on the same samples
-    assert forms == {name: form for name, (_, form, _) in FORMS.items()} | {
-        "t5": "generate",
-        "llama": "generate",
-        "scratch": "loglikelihood",
-    }
+    assert forms == {name: form for name, (_, form, _) in FORMS.items()} | OTHERS
     assert len({row["sample_id"] for row in rows}) == COUNT
     return content_rows(path), results_of(path)
 
@@ -111,17 +116,35 @@ def test_a_run_that_ended_in_between_is_completed(configure: Configure, referenc
     assert (content_rows(path), results_of(path)) == reference
 
 
+@pytest.mark.slow
+def test_a_killed_driver_is_resumed_by_the_same_command(configure: Configure, reference: tuple[str, bytes], tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    file = write_config(tmp_path, configure(path))
+
+    first = start("run", file)
+    wait_for(lambda: len(events_of(path, "commit")) >= 3, first)
+    first.kill()
+
+    assert finish(first)[0] == -signal.SIGKILL
+    assert 3 <= len(events_of(path, "commit")) < events_of(path, "begin")[0]["shards"]
+    assert finish(start("run", file))[0] == 0
+    assert events_of(path, "begin")[1]["done"] >= 3
+    assert (content_rows(path), results_of(path)) == reference
+
+
 @pytest.mark.ray
 @pytest.mark.xdist_group("ray")
-def test_two_actors_give_the_rows_of_one_process(
-    configure: Configure, reference: tuple[str, bytes], ray_cluster: str, tmp_path: Path
+@pytest.mark.parametrize(("engines", "kill_one"), [(1, False), (2, True), (4, False)], ids=["one", "two-of-which-one-dies", "four"])
+def test_any_number_of_actors_gives_the_rows_of_one_process(
+    engines: int, kill_one: bool, configure: Configure, reference: tuple[str, bytes], ray_cluster: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "run"
 
-    report = run(configure(path, pool="ray", engines=2), pool=Together(2))
+    report = run(configure(path, pool="ray", engines=engines), pool=Together(engines, kill_one=kill_one))
 
     assert report.exit_code == 0
-    assert len({event["pid"] for event in events_of(path, "engine_started")}) >= 2  # a process for each way of running an engine
+    assert len({event["pid"] for event in events_of(path, "engine_started")}) >= engines
+    assert len(events_of(path, "engine_lost")) == kill_one
     assert (content_rows(path), results_of(path)) == reference
 
 

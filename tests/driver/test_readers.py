@@ -1,15 +1,10 @@
-"""Taggers and readers from a checkpoint to a number: trained in seconds, and the real Rampart; against loops over transformers, seqeval and SQuAD's script.
-
-The same rows and results come out however many engines answer and whatever dies on the way.
-"""
+"""Taggers and readers from a checkpoint to a number: trained in seconds, and the real Rampart; against loops over transformers, seqeval and SQuAD's script."""
 
 from __future__ import annotations
 
 import json
 import os
-import signal
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +16,7 @@ from raybench.core.config import RunConfig
 from raybench.core.config_file import parse
 from raybench.driver.run import run
 from raybench.tasks.conll2003 import LABELS
-from tests.driver.runs import Together, content_rows, events_of, finish, read_rows, results_of, start, wait_for, write_config
+from tests.driver.runs import read_rows, results_of
 from tests.trained_readers import trained_reader, trained_tagger
 
 Rows = list[dict[str, Any]]
@@ -44,7 +39,7 @@ def reader(cache: Path) -> Path:
     return trained_reader(cache)
 
 
-def configure(output: Path, model: Path, task: dict[str, Any], *, pool: str = "local", engines: int = 1, **model_keys: Any) -> RunConfig:
+def configure(output: Path, model: Path, task: dict[str, Any], **model_keys: Any) -> RunConfig:
     return parse(
         {
             "name": "readers",
@@ -53,8 +48,7 @@ def configure(output: Path, model: Path, task: dict[str, Any], *, pool: str = "l
             "tasks": [{"name": task["name"], "limit": task.get("limit"), "shard_size": 24}],
             "data": {task["hub"]: {"path": str(task["path"]), "splits": task.get("splits", {})}},
             "engine": ENGINE,
-            "resources": {"engines": engines, "cpus_per_engine": 0.1},
-            "pool": pool,
+            "pool": "local",
             "bootstrap": 50,
         }
     )
@@ -156,59 +150,3 @@ def test_the_real_rampart_finds_persons_in_the_news(shared: Path, tmp_path: Path
     )
     assert values["seqeval_f1@PER"] == pytest.approx(report["PER"]["f1-score"], abs=1e-12)
     assert values["seqeval_f1@PER"] > 0.4
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reference:
-    """A run in one process, straight through."""
-
-    model: Path
-    task: dict[str, Any]
-    rows: str
-    results: bytes
-
-    def assert_same(self, path: Path) -> None:
-        assert (content_rows(path), results_of(path)) == (self.rows, self.results)
-
-
-@pytest.fixture(scope="module", params=["tag", "span"])
-def reference(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Reference:
-    model = request.getfixturevalue("tagger" if request.param == "tag" else "reader")
-    task, splits = (CONLL, {"test": "held_out.parquet"}) if request.param == "tag" else (SQUAD_V2, {"validation": "held_out.jsonl"})
-    task = {**task, "path": model, "splits": splits, "limit": 240}
-    path = tmp_path_factory.mktemp("reference") / "run"
-
-    report = run(configure(path, model, task))
-
-    assert (report.exit_code, report.problems) == (0, ())
-    assert {row["error_code"] for row in read_rows(path)} == {None}
-    return Reference(model=model, task=task, rows=content_rows(path), results=results_of(path))
-
-
-@pytest.mark.ray
-@pytest.mark.xdist_group("ray")
-def test_a_killed_actor_changes_nothing(reference: Reference, ray_cluster: str, tmp_path: Path) -> None:
-    path = tmp_path / "run"
-
-    report = run(configure(path, reference.model, reference.task, pool="ray", engines=2), pool=Together(2, kill_one=True))
-
-    assert report.exit_code == 0
-    assert len(events_of(path, "engine_lost")) == 1
-    assert len({event["engine"] for event in events_of(path, "run")}) >= 2
-    reference.assert_same(path)
-
-
-@pytest.mark.slow
-def test_a_killed_driver_is_resumed_by_the_same_command(reference: Reference, tmp_path: Path) -> None:
-    path = tmp_path / "run"
-    file = write_config(tmp_path, configure(path, reference.model, reference.task))
-
-    first = start("run", file)
-    wait_for(lambda: len(events_of(path, "commit")) >= 2, first)
-    first.kill()
-
-    assert finish(first)[0] == -signal.SIGKILL
-    assert 2 <= len(events_of(path, "commit")) < events_of(path, "begin")[0]["shards"]
-    assert finish(start("run", file))[0] == 0
-    assert events_of(path, "begin")[1]["done"] >= 2
-    reference.assert_same(path)
