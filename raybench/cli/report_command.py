@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 from dataclasses import replace
-from typing import Any, cast
 
 import click
 
+from raybench.cli.output import print_results
 from raybench.core.results import results_from_json
-from raybench.report import FORMATS, render
+from raybench.report import FORMATS, Format
 from raybench.store.run_dir import RunDir
 
 
 @click.command("report")
 @click.argument("runs", nargs=-1, required=True)
 @click.option("--format", "form", type=click.Choice(list(FORMATS)), default="terminal", show_default=True, help="How to print it.")
-def command(runs: tuple[str, ...], form: str) -> int:
+def command(runs: tuple[str, ...], form: Format) -> int:
     """Print the results of one or several runs as a table, Markdown, LaTeX, CSV or JSON.
 
     \b
@@ -26,7 +24,5 @@ def command(runs: tuple[str, ...], form: str) -> int:
     """
     stores = [RunDir.open(path) for path in runs]
     results = [replace(results_from_json(store.read_results()), rechecks=store.rechecks()) for store in stores]
-    styled = sys.stdout.isatty()
-    width = shutil.get_terminal_size().columns if styled else None
-    click.echo(render(results, cast(Any, form), width=width, is_styled=styled), nl=False)
+    print_results(results, form)
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -14,11 +13,12 @@ import click
 import yaml
 
 from raybench.cli.options import config_options, read_config
+from raybench.cli.output import print_results
 from raybench.core.config import RunConfig
 from raybench.core.errors import RaybenchError
 from raybench.driver.finish import tell_finish
 from raybench.driver.run import Report, output_of, run
-from raybench.report import Progress, render
+from raybench.report import Progress
 
 
 @click.command("run")
@@ -40,7 +40,7 @@ def command(new: bool, reuse: tuple[str, ...], as_json: bool, json_log: bool, ve
     raybench run configs/quickstart.yaml --limit 10 --pool ray
     raybench run --model ./checkpoint --tasks arc_challenge,gsm8k --shots 5
 
-    Exit codes: 0 complete, 2 something is wrong with what was asked, 3 incomplete but resumable, 4 more errors than allowed, 130 interrupted.
+    Exit codes: 0 complete, 1 internal failure, 2 something is wrong with what was asked, 3 incomplete but resumable, 4 more errors than allowed, 130 interrupted.
     """
     config = read_config(source)
     if source.get("config") is None:
@@ -51,12 +51,7 @@ def command(new: bool, reuse: tuple[str, ...], as_json: bool, json_log: bool, ve
         report = run(
             config, new=new, reuse=reuse, watch=None if json_log else _watch, tell=_tell(verbose), echo=_echo if json_log else None
         )
-    if as_json:
-        click.echo(render([report.results], "json"), nl=False)
-    else:
-        styled = sys.stdout.isatty()
-        width = shutil.get_terminal_size().columns if styled else None
-        click.echo(render([report.results], "terminal", width=width, is_styled=styled), nl=False)
+    print_results([report.results], "json" if as_json else "terminal")
     _close(config, report, json_log=json_log)
     return report.exit_code
 
@@ -104,11 +99,20 @@ def _close(config: RunConfig, report: Report, *, json_log: bool) -> None:
         last = {"event": "report", "time": time.time(), "run": report.name, "exit_code": report.exit_code, "problems": report.problems}
         _echo(json.dumps({**last, "samples": report.num_samples, "resumed": report.num_resumed}))
     else:
-        resumed = f", {report.num_resumed} of them from before" if report.num_resumed else ""
-        click.echo(f"{report.num_samples} samples{resumed} in {report.outcome.seconds:.1f} s: {report.name}", err=True)
+        click.echo(f"{_extent(report)} {report.outcome.seconds:.1f} s: {report.name}", err=True)
         for problem in report.problems:
             click.echo(f"raybench: {problem}", err=True)
     summary = report.problems[0] if report.problems else "complete"
     _on_finish(
         config, report.name, report.exit_code, f"{config.name}: {report.num_samples} samples in {report.outcome.seconds:.0f} s, {summary}"
     )
+
+
+def _extent(report: Report) -> str:
+    """What was done in the time that is told after it; samples are counted only where all of them have an answer or an error row."""
+    if report.exit_code in (3, 130):
+        return "incomplete after"
+    if report.results.failed_models:
+        return "without the models that failed, in"
+    resumed = f", {report.num_resumed} of them from before" if report.num_resumed else ""
+    return f"{report.num_samples} samples{resumed} in"

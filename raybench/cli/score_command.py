@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
+from raybench.cli.output import print_results
 from raybench.driver.score import score_run
-from raybench.report import render
 
 
 @click.command("score")
@@ -20,6 +18,5 @@ def command(run: str, as_json: bool) -> int:
     raybench score runs/quickstart
     """
     results = score_run(run)
-    styled = sys.stdout.isatty()
-    click.echo(render([results], "json" if as_json else "terminal", is_styled=styled), nl=False)
+    print_results([results], "json" if as_json else "terminal")
     return 3 if any(r.withheld for r in results.results) else 0

@@ -16,7 +16,7 @@ _SHARES = (
     ("share_truncated", "of the prompts were cut to fit the context"),
 )
 WARN_ABOVE = 0.01
-"""A share above this is a warning: it can move a score by more than its last digit."""
+"""A share above this is among the warnings of the run already: it can move a score by more than its last digit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,14 +45,33 @@ def notes(table: Table) -> tuple[Note, ...]:
 
 def signatures(table: Table) -> tuple[str, ...]:
     """All different signatures in the order of the rows, each with its models where a row has several signatures."""
-    lines: dict[str, None] = {}
+    return tuple(whose + signature for whose, signature in _signed(table))
+
+
+def short_signatures(table: Table) -> tuple[str, ...]:
+    """The same where there is little room: what the signatures of all tasks share stands once, before what is their own."""
+    signed = _signed(table)
+    of_tasks = [signature.split("|") for _, signature in signed if signature.startswith("task:")]
+    shared = [part for part in of_tasks[0] if all(part in other for other in of_tasks)] if len(of_tasks) > 1 else []
+    if not shared:
+        return signatures(table)
+    lines = [f"every task: {'|'.join(shared)}"]
+    for whose, signature in signed:
+        own = [part for part in signature.split("|") if part not in shared] if signature.startswith("task:") else [signature]
+        lines.append(whose + "|".join(own))
+    return tuple(lines)
+
+
+def _signed(table: Table) -> tuple[tuple[str, str], ...]:
+    """(models with a colon, or nothing; signature)."""
+    lines: dict[tuple[str, str], None] = {}
     for row in table.rows:
         by_signature: dict[str, list[str]] = {}
         for column, cell in zip(table.columns, row.cells, strict=True):
-            if cell.result is not None:
+            if cell.result is not None and cell.result.signature:  # a withheld result has none
                 by_signature.setdefault(plain(cell.result.signature), []).append(column.label)
         for signature, labels in by_signature.items():
-            lines[f"{', '.join(labels)}: {signature}" if len(by_signature) > 1 else signature] = None
+            lines[f"{', '.join(labels)}: " if len(by_signature) > 1 else "", signature] = None
     return tuple(lines)
 
 
@@ -91,10 +110,10 @@ def _shares(subject: str, pairs: list[tuple[Row, Result]]) -> Iterator[Note]:
             if share is not None:
                 metrics.setdefault(share, []).append(row.metric)
         for share, names in metrics.items():
-            if share > 0:
+            if 0 < share <= WARN_ABOVE:
                 which = f" ({', '.join(names)})" if len(metrics) > 1 else ""
                 percent = "< 0.1" if share < 0.001 else f"{100 * share:.1f}"
-                yield Note(text=f"{subject}: {percent} % {words}{which}", is_warning=share > WARN_ABOVE)
+                yield Note(text=f"{subject}: {percent} % {words}{which}", is_warning=False)
 
 
 def _noise(table: Table) -> Iterator[Note]:

@@ -56,7 +56,7 @@ class Progress:
         if self._live is not None:
             self._live.stop()
             self._live = None
-        self._print(self._line() if kind is None else f"stopped at {self._line()}")
+        self._print(self._line(is_last=True) if kind is None else f"stopped at {self._line(is_last=True)}")
 
     def update(
         self, *, done_samples: int | None = None, engines: int | None = None, active: Sequence[tuple[str, int, int]] | None = None
@@ -98,12 +98,12 @@ class Progress:
         (start, before), (stop, after) = self._marks[0], self._marks[-1]
         return (after - before) / (stop - start) if stop > start else 0.0
 
-    def _line(self) -> str:
+    def _line(self, *, is_last: bool = False) -> str:
         percent = 100 * self._done // self._total if self._total else 100
         engines = f"{self._engines} engine{'' if self._engines == 1 else 's'}"
         left = max(self._total - self._done, 0)
         rate = self._rate()
-        eta = f", {_duration(left / rate)} left" if rate > 0 and left else ""
+        eta = f", {_duration(left / rate)} left" if rate > 0 and left and not is_last else ""
         return f"{self._done}/{self._total} samples ({percent} %), {rate:.1f} samples/s, {engines}{eta}"
 
     def _display(self) -> Group:

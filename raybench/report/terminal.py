@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import io
+import re
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table as RichTable
 from rich.text import Text
 
 from raybench.report.grid import Grid, GridCell, grid
-from raybench.report.notes import notes, signatures
+from raybench.report.notes import notes, short_signatures
 from raybench.report.table import Table
 
 DEFAULT_WIDTH = 120
@@ -47,9 +49,8 @@ def render_terminal(table: Table, *, width: int | None = None, is_styled: bool =
     for note in notes(table):
         style = "bold yellow" if note.text.startswith("PARTIAL") else "yellow" if note.is_warning else ""
         console.print(Text(note.text, style=style, overflow="fold"))
-    for line in signatures(table):
-        # a signature is one long word: it may break anywhere
-        console.print(Text(line, style="dim", overflow="fold"))
+    for line in short_signatures(table):
+        console.print(Text(_folded(line, console.width), style="dim", overflow="fold"))
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
 
 
@@ -57,26 +58,41 @@ def _blocks(console: Console, table: Table, *, is_styled: bool) -> list[RichTabl
     """One table, or as many as the width demands, each with the same number of models (the last may have fewer)."""
     num_columns = len(table.columns)
     per_block = min(num_columns, max(console.width // _MIN_NUMBER_WIDTH, 1))
-    while per_block > 1:
-        block = _rich_table(grid(table, 0, per_block), is_styled=is_styled)
-        if Measurement.get(console, console.options.update(width=10_000), block).maximum <= console.width:
-            break
+    while per_block > 1 and not _fits(console, _rich_table(grid(table, 0, per_block), is_styled=is_styled)):
         per_block -= 1
-    return [_rich_table(grid(table, start, start + per_block), is_styled=is_styled) for start in range(0, num_columns, per_block)]
+    is_tight = per_block == 1 and not _fits(console, _rich_table(grid(table, 0, 1), is_styled=is_styled))
+    starts = range(0, num_columns, per_block)
+    return [_rich_table(grid(table, start, start + per_block), is_styled=is_styled, is_tight=is_tight) for start in starts]
 
 
-def _rich_table(lines: Grid, *, is_styled: bool) -> RichTable:
+def _fits(console: Console, block: RichTable) -> bool:
+    return Measurement.get(console, console.options.update(width=10_000), block).maximum <= console.width
+
+
+def _folded(line: str, width: int) -> str:
+    """A signature is one long word: it is folded between its parts, so that each can be read and searched for."""
+    rows = [""]
+    for part in re.findall(r"[^|]*\|?", line):
+        if cell_len(rows[-1] + part) > width:
+            rows.append("  ")
+        rows[-1] += part
+    return "\n".join(rows)
+
+
+def _rich_table(lines: Grid, *, is_styled: bool, is_tight: bool = False) -> RichTable:
+    """With `is_tight`, columns stand close and counts that are all 0 are left out: words are folded only where that does not help either."""
+    shown = [i for i in range(len(lines.header)) if not is_tight or any(row.cells[i].text not in ("", "0") for row in lines.rows)]
     table = RichTable(
         box=box.HORIZONTALS,
         title=Text(lines.title, style="bold") if lines.title else None,
         title_justify="left",
         pad_edge=False,
-        padding=(0, 1, 0, 0),
+        padding=(0, 0 if is_tight else 1, 0, 0),
     )
-    for index, name in enumerate(lines.header):
+    for index in shown:
         is_text = index < lines.num_text_columns
         table.add_column(
-            Text(name, overflow="fold"),
+            Text(lines.header[index], overflow="fold"),
             justify="left" if is_text else "right",
             overflow="fold",
             max_width=_MAX_TEXT_WIDTH if is_text else _MAX_NUMBER_WIDTH,
@@ -86,7 +102,7 @@ def _rich_table(lines: Grid, *, is_styled: bool) -> RichTable:
         if row.is_group and not was_group:
             table.add_section()
         was_group = row.is_group
-        table.add_row(*(_text(cell, is_styled=is_styled) for cell in row.cells))
+        table.add_row(*(_text(row.cells[i], is_styled=is_styled) for i in shown))
     return table
 
 

@@ -139,3 +139,13 @@ def test_error_rows_are_shown_and_end_with_4(config: Path, call: Call) -> None:
 def test_verbose_tells_what_takes_time(config: Path, call: Call) -> None:
     assert "rendering the prompts of quickstart/choice" in call("run", config, "-v").err
     assert "rendering" not in call("run", config, "--new").err
+
+
+def test_samples_that_nobody_answered_are_not_told_as_done(config: Path, call: Call) -> None:
+    broken = ["--set", "models=[m, b]", "--set", "engine.broken=[b]", "--set", "on_broken_checkpoint=skip"]
+
+    said = call("run", config, *broken)
+
+    assert said.code == 4
+    assert "without the models that failed, in " in said.err
+    assert "40 samples in" not in said.err

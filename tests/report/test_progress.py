@@ -31,7 +31,7 @@ def test_without_a_terminal_there_is_a_line_at_most_every_ten_seconds_and_one_at
         "0/1000 samples (0 %), 0.0 samples/s, 2 engines",
         "100/1000 samples (10 %), 10.0 samples/s, 2 engines, 1:30 left",
         "200/1000 samples (20 %), 10.0 samples/s, 2 engines, 1:20 left",
-        "250/1000 samples (25 %), 10.0 samples/s, 2 engines, 1:15 left",
+        "250/1000 samples (25 %), 10.0 samples/s, 2 engines",
     ]
 
 
@@ -53,7 +53,7 @@ def test_the_speed_is_that_of_the_last_minute() -> None:
             progress.update(done_samples=done, engines=1)
             clock.now += 60
 
-    assert stream.getvalue().splitlines()[-1] == "6600/10000 samples (66 %), 100.0 samples/s, 1 engine, 0:34 left"
+    assert stream.getvalue().splitlines()[-1] == "6600/10000 samples (66 %), 100.0 samples/s, 1 engine"
 
 
 def test_events_are_printed_at_once_and_harmless() -> None:

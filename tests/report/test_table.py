@@ -123,14 +123,13 @@ def test_a_head_and_a_prompted_model_stand_side_by_side_on_the_same_samples(make
     assert not any(cell.is_best for cell in apart.cells)
 
 
-def test_shares_of_zero_are_not_mentioned_and_those_above_one_percent_warn(make_result: Make) -> None:
+def test_shares_of_zero_are_not_mentioned_nor_those_above_one_percent_of_which_the_run_warns(make_result: Make) -> None:
     result = make_result(share_length=0.0, share_unparsed=0.01, share_truncated=0.011)
 
     said = notes(tabulate([run_of(result)]))
 
     assert [(note.text, note.is_warning) for note in said] == [
         ("arc_easy: 1.0 % of the answers have no extractable answer", False),
-        ("arc_easy: 1.1 % of the prompts were cut to fit the context", True),
     ]
 
 

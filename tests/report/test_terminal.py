@@ -27,16 +27,16 @@ SEVERAL = """\
 (2) 2 of 20 keys are missing
 (3) member gsm8k is withheld
 arc_easy, small: 3 errors; acc 41.1, acc_norm 49.9 if they were wrong
-gsm8k, small: 25.0 % of the answers were stopped by the token budget
 gsm8k, small: 0.5 % of the answers have no extractable answer
 warning: arc_easy: 3 prompts do not fit into 2048 tokens
 PARTIAL (small, large): limit:20; not the whole data set, not to be compared with full runs
-small: task:arc_easy|v:1|form:loglikelihood|split:test|shots:0|n:1197|err:3|metric:acc
-large: task:arc_easy|v:1|form:loglikelihood|split:test|shots:0|n:1200|err:0|metric:acc
-small: task:arc_easy|v:1|form:loglikelihood|split:test|shots:0|n:1197|err:3|metric:acc_norm
-large: task:arc_easy|v:1|form:loglikelihood|split:test|shots:0|n:1200|err:0|metric:acc_norm
-task:gsm8k|v:1|form:generate|limit:20|metric:exact_match
-task:wikitext|v:1|form:rolling|split:test|shots:0|n:12|err:0|metric:word_perplexity
+every task: v:1
+small: task:arc_easy|form:loglikelihood|split:test|shots:0|n:1197|err:3|metric:acc
+large: task:arc_easy|form:loglikelihood|split:test|shots:0|n:1200|err:0|metric:acc
+small: task:arc_easy|form:loglikelihood|split:test|shots:0|n:1197|err:3|metric:acc_norm
+large: task:arc_easy|form:loglikelihood|split:test|shots:0|n:1200|err:0|metric:acc_norm
+task:gsm8k|form:generate|limit:20|metric:exact_match
+task:wikitext|form:rolling|split:test|shots:0|n:12|err:0|metric:word_perplexity
 group:suite|v:1|members:arc_easy,gsm8k
 """
 ONE = """\
@@ -94,19 +94,46 @@ def test_no_line_is_wider_than_the_terminal_and_no_model_is_lost(mixed: Results,
     assert all(name in flat for name in ("small", "large", "broken"))
 
 
-def test_signatures_are_folded_without_losing_a_character(mixed: Results) -> None:
-    text = render([mixed], "terminal", width=40)
+def test_signatures_say_once_what_they_share_and_are_folded_between_their_parts(make_result: Callable[..., Result]) -> None:
+    end = "engine:pytorch-2.13.0|device:cpu|dtype:fp32|seed:0|ci:bootstrap-10000"
+    two = (
+        make_result(signature=f"task:arc_easy|v:1|n:1197|metric:acc|{end}"),
+        make_result(task="lambada", signature=f"task:lambada|v:1|n:20|metric:acc|{end}"),
+        make_result(task="suite", form="group", signature="group:suite|v:1|members:2"),
+        make_result(task="gone", value=None, withheld="a key is missing", signature=""),
+    )
 
-    flat = re.sub(r"\s", "", text)
-    assert all(re.sub(r"\s", "", result.signature) in flat for result in mixed.results)
+    text = render([Results(run="r", results=two)], "terminal", width=60)
+
+    # written by hand
+    assert text.endswith(
+        "every task: v:1|metric:acc|engine:pytorch-2.13.0|device:cpu|\n"
+        "  dtype:fp32|seed:0|ci:bootstrap-10000\n"
+        "task:arc_easy|n:1197\n"
+        "task:lambada|n:20\n"
+        "group:suite|v:1|members:2\n"
+    )
 
 
-def test_the_best_is_bold_and_doubtful_shares_are_coloured_where_styles_are_wanted(mixed: Results) -> None:
+def test_the_quickstart_s_table_fits_80_columns_without_folding_a_word(make_result: Callable[..., Result]) -> None:
+    results = (
+        make_result(task="quickstart/arithmetic", metric="exact_match", stderr=0.016, ci95=(0.008, 0.067)),
+        make_result(task="quickstart/prose", metric="word_perplexity", value=99.26, stderr=5.54, ci95=(89.16, 110.83), form="rolling"),
+    )
+
+    text = render([Results(run="r", results=results)], "terminal", width=80)
+
+    assert max(cell_len(line) for line in text.splitlines()) <= 80
+    assert "quickstart/arithmetic exact_match, % ↑" in text
+    assert "[89.16, 110.83]" in text
+
+
+def test_the_best_is_bold_and_warnings_are_coloured_where_styles_are_wanted(mixed: Results) -> None:
     text = render([mixed], "terminal", is_styled=True)
 
     assert re.search(r"\x1b\[1m *60\.0 ± 1\.4\x1b\[0m", text)
-    assert "\x1b[33mgsm8k, small: 25.0 %" in text
     assert "\ngsm8k, small: 0.5 %" in text
+    assert "\x1b[33mwarning: arc_easy" in text
     assert "\x1b[1;33mPARTIAL" in text
     assert "\x1b[2mgroup:suite" in text
     assert "* best of its row" not in text
