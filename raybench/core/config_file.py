@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from raybench.core.config import ResourcesConfig, RunConfig
 from raybench.core.engine_config import engine_config, merge
 from raybench.core.errors import ConfigError
-from raybench.core.mistakes import Loc, first_word, mistakes_of, placed
+from raybench.core.mistakes import Loc, Places, first_word, mistakes_of, placed
 
 MAX_BYTES = 1_000_000
 """Largest configuration file that is read."""
@@ -49,19 +49,22 @@ def load(path: str | Path, settings: Sequence[str] = ()) -> RunConfig:
     except (ValueError, TypeError, RecursionError) as error:  # a date that is none, a list as a key, a thousand brackets
         raise ConfigError(f"{file}: not a usable YAML file: {error}.") from error
     if not isinstance(value, dict):
-        raise ConfigError(f"{file}: expected a mapping with name, models and tasks, found {type(value).__name__}.")
-    return parse(override(value, settings), where=str(file), node=node)
+        found = "nothing" if value is None else "a list" if isinstance(value, list) else f"'{str(value)[:60]}'"
+        raise ConfigError(f"{file}: expected a mapping with name, models and tasks, found {found}.")
+    places = Places(node, tuple(setting.partition("=")[0].split(".") for setting in settings))
+    return parse(override(value, settings), where=str(file), places=places)
 
 
-def parse(value: Mapping[str, Any], *, where: str = "configuration", node: yaml.Node | None = None) -> RunConfig:
-    """A configuration from plain data; every mistake in one ConfigError."""
+def parse(value: Mapping[str, Any], *, where: str = "configuration", places: Places | None = None) -> RunConfig:
+    """A configuration from plain data; every mistake in one ConfigError, with its place in `places`."""
+    places = places or Places()
     mistakes: list[str] = []
     try:
         config = RunConfig.model_validate(value)
     except ValidationError as error:
-        mistakes += mistakes_of(error, RunConfig, node)
+        mistakes += mistakes_of(error, RunConfig, places)
         config = None
-    mistakes += _block_mistakes(value, node)
+    mistakes += _block_mistakes(value, places)
     if mistakes or config is None:
         unique = list(dict.fromkeys(mistakes))
         head = f"{where}: {len(unique)} mistake{'s' if len(unique) > 1 else ''}"
@@ -109,7 +112,7 @@ def _item(target: list[Any], name: str, setting: str) -> Any:
     return target[int(name)]
 
 
-def _block_mistakes(value: Mapping[str, Any], node: yaml.Node | None) -> Iterator[str]:
+def _block_mistakes(value: Mapping[str, Any], places: Places) -> Iterator[str]:
     """Mistakes in the engine blocks of every (model, task) combination, and in the resource blocks of models and tasks."""
 
     def blocks(key: str, name: str) -> list[tuple[Loc, Mapping[str, Any]]]:
@@ -131,12 +134,12 @@ def _block_mistakes(value: Mapping[str, Any], node: yaml.Node | None) -> Iterato
                     for line in error.message.splitlines():
                         text = line.removeprefix("engine.")
                         said = [loc for loc, block in ((task_loc, task), (model_loc, model)) if first_word(text) in block]
-                        yield placed(text, said[0] if said else ("engine",), node)
+                        yield placed(text, said[0] if said else ("engine",), places)
     for loc, block in [*blocks("models", "resources"), *blocks("tasks", "resources")]:
         try:
             ResourcesConfig.model_validate(block)
         except ValidationError as error:
-            yield from (placed(text, loc, node) for text in mistakes_of(error, ResourcesConfig))
+            yield from (placed(text, loc, places) for text in mistakes_of(error, ResourcesConfig))
 
 
 class _Loader(yaml.SafeLoader):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, get_origin
 
 import yaml
@@ -20,16 +21,33 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the fields of a configuration were written down."""
+
+    node: yaml.Node | None = None
+    """Of the file, if there is one."""
+    settings: tuple[Loc, ...] = ()
+    """Fields that the command line overrides, as they are written there: all parts are text."""
+
+    def before(self, loc: Loc) -> str:
+        """What a mistake at `loc` begins with: `line 3: `, `command line: `, or nothing where it is unknown."""
+        parts = [str(part) for part in loc]
+        if any(parts[: len(setting)] == list(setting) for setting in self.settings):
+            return "command line: "
+        line = _line_of(self.node, loc)
+        return "" if line is None else f"line {line}: "
+
+
 def suggest(name: str, known: Any) -> str:
     """' Did you mean ...?' where a known name is close, otherwise nothing."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f" Did you mean '{close[0]}'?" if close else ""
 
 
-def placed(text: str, loc: Loc, node: yaml.Node | None) -> str:
-    """A mistake in a field of the block at `loc`, with its line and whole path; `text` begins with the field."""
-    line = line_of(node, (*loc, first_word(text)))
-    return f"{f'line {line}: ' if line else ''}{dotted(loc)}.{text}"
+def placed(text: str, loc: Loc, places: Places) -> str:
+    """A mistake in a field of the block at `loc`, with its place and whole path; `text` begins with the field."""
+    return f"{places.before((*loc, first_word(text)))}{dotted(loc)}.{text}"
 
 
 def first_word(text: str) -> str:
@@ -42,16 +60,15 @@ def dotted(loc: Loc) -> str:
     return "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in loc).lstrip(".")
 
 
-def mistakes_of(error: ValidationError, model: type[BaseModel], node: yaml.Node | None = None) -> list[str]:
-    """One sentence a mistake that pydantic found, each with its line where the YAML node is known."""
+def mistakes_of(error: ValidationError, model: type[BaseModel], places: Places | None = None) -> list[str]:
+    """One sentence a mistake that pydantic found, each with its place where that is known."""
     lines = []
     for item in error.errors():
         loc = item["loc"]
         if item["type"] == "too_short" and item["input"]:
             continue  # the entries that are there have mistakes, which are told
         path = dotted(loc)
-        line = line_of(node, loc)
-        where = f"line {line}: " if line else ""
+        where = "" if places is None else places.before(loc)
         if item["type"] == "extra_forbidden":
             owner = _owner(model, loc[:-1])
             known = list(owner.model_fields) if owner else []
@@ -92,7 +109,7 @@ def _class_in(annotation: Any) -> Any:
     return None
 
 
-def line_of(node: yaml.Node | None, loc: Sequence[int | str]) -> int | None:
+def _line_of(node: yaml.Node | None, loc: Sequence[int | str]) -> int | None:
     """Line (from 1) of the deepest node on the path `loc`."""
     if node is None:
         return None

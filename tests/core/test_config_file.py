@@ -167,10 +167,10 @@ def test_a_mistake_of_the_run_s_engine_block_is_told_once_however_many_models_ov
 
 
 REFUSED_FILES: dict[str, tuple[str | bytes, str]] = {
-    "empty": ("", "expected a mapping with name, models and tasks, found NoneType"),
-    "only a comment": ("# nothing\n", "found NoneType"),
-    "a list": ("- a\n- b\n", "found list"),
-    "a text": ("hello\n", "found str"),
+    "empty": ("", "expected a mapping with name, models and tasks, found nothing"),
+    "only a comment": ("# nothing\n", "found nothing"),
+    "a list": ("- a\n- b\n", "found a list"),
+    "a text": ("hello\n", "found 'hello'"),
     "a duplicate key": (MINIMAL + "seed: 1\nseed: 2\n", ":6: not a usable YAML file: the key 'seed' stands twice"),
     "a duplicate key inside": ("name: a\nengine: {kind: fake, kind: pytorch}\n", ":2: not a usable YAML file: the key 'kind' stands twice"),
     "an alias": (MINIMAL + "data: &d {}\nsampling: *d\n", ":6: not a usable YAML file: aliases (*name) are not allowed"),
@@ -221,6 +221,17 @@ SETTINGS = [
     ("tasks=[x, y]", ["tasks"], ["x", "y"]),
     ("ray.address=10.0.0.1:6379", ["ray", "address"], "10.0.0.1:6379"),
 ]
+
+
+def test_a_mistake_of_the_command_line_is_not_looked_for_in_the_file(file: Path) -> None:
+    text = MINIMAL.replace("kind: fake", "kind: fake, thread: 1")
+
+    message = message_of(file, text, "limit=0", "engine.foo=1", "tasks.0={name: a, shots: -1}")
+
+    assert "  command line: limit: Input should be greater" in message
+    assert "  command line: engine.foo: unknown key." in message
+    assert "  command line: tasks[0].shots: Input" in message
+    assert "  line 4: engine.thread: unknown key." in message
 
 
 @pytest.mark.parametrize(("setting", "path", "expected"), SETTINGS, ids=[s for s, _, _ in SETTINGS])
