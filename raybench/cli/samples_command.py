@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
+from typing import cast
 
 import click
 
+from raybench.core.errors import ConfigError
 from raybench.core.outputs import Classification, Embedding, Spans, Tags
-from raybench.core.types import OPTION, Generation, Likelihoods, Output, Request, TextLikelihood
+from raybench.core.types import OPTION, Generation, Kind, Likelihoods, Output, Request, TextLikelihood
 from raybench.driver.inspect_rows import Inspected, Which, inspect_samples
+from raybench.metrics.registry import get_metric
 from raybench.report.plain import plain
 
-_MARKS = ("wrong", "errors", "truncated", "unparsed", "length")
+_NONE_FOUND = {
+    "wrong": "no wrong answers",
+    "errors": "no samples without an answer",
+    "truncated": "no cut prompts",
+    "unparsed": "no generations without an extractable answer",
+    "length": "no generations stopped by max_tokens",
+}
+"""An option that chooses samples, and what is said where it chooses none."""
 
 
 @click.command("samples")
@@ -21,27 +32,29 @@ _MARKS = ("wrong", "errors", "truncated", "unparsed", "length")
 @click.option("--task", required=True, help="Task, as in the table.")
 @click.option("--model", help="Model, as in the table; by default all.")
 @click.option("--id", "ids", multiple=True, help="Only this sample; may stand several times.")
-@click.option("--wrong", "which", flag_value="wrong", help="Only answers below the best score.")
-@click.option("--errors", "which", flag_value="errors", help="Only samples without an answer.")
-@click.option("--truncated", "which", flag_value="truncated", help="Only cut prompts.")
-@click.option("--unparsed", "which", flag_value="unparsed", help="Only generations without an extractable answer.")
-@click.option("--length", "which", flag_value="length", help="Only generations stopped by max_tokens.")
+@click.option("--wrong", is_flag=True, help="Only answers below the best score.")
+@click.option("--errors", is_flag=True, help="Only samples without an answer.")
+@click.option("--truncated", is_flag=True, help="Only cut prompts.")
+@click.option("--unparsed", is_flag=True, help="Only generations without an extractable answer.")
+@click.option("--length", is_flag=True, help="Only generations stopped by max_tokens.")
 @click.option("-n", "count", default=5, show_default=True, type=click.IntRange(1), help="How many.")
 @click.option("--full", is_flag=True, help="Show description and few-shot examples as well.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-def command(
-    run: str, task: str, model: str | None, ids: tuple[str, ...], which: Which | None, count: int, full: bool, as_json: bool
-) -> int:
+def command(run: str, task: str, model: str | None, ids: tuple[str, ...], count: int, full: bool, as_json: bool, **chosen: bool) -> int:
     """Show questions, answers and scores of single samples.
 
     \b
     raybench samples runs/quickstart --task quickstart/choice --wrong -n 3
     """
-    found = list(islice(inspect_samples(run, task=task, model=model, which=which or "all", ids=ids), count))
+    marks = [name for name in _NONE_FOUND if chosen[name]]
+    if len(marks) > 1:
+        raise click.UsageError(f"{', '.join(f'--{name}' for name in marks)}: one of them at a time.")
+    which = cast(Which, marks[0]) if marks else "all"
+    found = list(islice(inspect_samples(run, task=task, model=model, which=which, ids=ids), count))
     for item in found:
         click.echo(json.dumps(_as_json(item), ensure_ascii=False) if as_json else _as_text(item, full=full))
     if not found:
-        click.echo(f"no {which or ''} samples of {task}".replace("  ", " "), err=True)
+        click.echo(f"{_NONE_FOUND.get(which, 'no samples')} in {task}", err=True)
     return 0
 
 
@@ -69,13 +82,25 @@ def _as_text(item: Inspected, *, full: bool) -> str:
             lines.append(block("error", f"{prediction.error_code}: {prediction.error_message}"))
         else:
             lines += _answer(prediction.output, request, _Options.of(item, request))
-    if item.sample.targets:
+    if item.sample.targets and item.requests[0].kind is not Kind.ROLLING:  # of a text that is scored as it is, the target is the prompt
         lines.append(block("target", " | ".join(item.sample.targets)))
     for row in item.scores:
-        value = row["status"] if row["stats"] is None else ", ".join(f"{v:g}" for v in row["stats"])
-        extracted = "" if not any(row["extracted"] or []) else f"  extracted: {', '.join(str(e) for e in row['extracted'])}"
-        lines.append(plain(f"{row['metric']:>10}  {value}{extracted}"))
+        value = row["status"] if row["stats"] is None else _statistics(row["metric"], row["stats"])
+        extracted = ["nothing" if e is None else e for e in row["extracted"] or [] if item.requests[0].kind is Kind.GENERATE]
+        lines.append(plain(f"{row['metric']:>10}  {value}{'  extracted: ' if extracted else ''}{', '.join(extracted)}"))
     return "\n".join(lines) + "\n"
+
+
+def _statistics(metric: str, stats: Sequence[float]) -> str:
+    """What a sample brings to a metric: of several numbers each with its name, where the metric is one of ours."""
+    try:
+        names = get_metric(metric.partition("[")[0]).stats
+    except ConfigError:  # a metric of a task of lm-evaluation-harness
+        names = ()
+    is_named = len(stats) > 1 and len(names) == len(stats)
+    return (
+        ", ".join(f"{name} {value:g}" for name, value in zip(names, stats, strict=True)) if is_named else ", ".join(f"{v:g}" for v in stats)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +145,8 @@ def _answer(output: Output | None, request: Request, marked: _Options) -> list[s
             numbers = range(marked.start, marked.start + len(options))
             marks = [("*" if i == marked.best else " ") + ("=" if i == marked.right else " ") for i in numbers]
             rows = [f"{m} {lp:10.4f}  {option}" for m, lp, option in zip(marks, output.logprobs, options, strict=True)]
-            return [block("options", "\n".join([*rows, "(* most likely, = right)"]))]
+            legend = "(* most likely)" if marked.right is None else "(* most likely, = right)"
+            return [block("options", "\n".join([*rows, legend]))]
         case Classification():
             names = request.labels or ("value",) * len(output.logits)
             marks = ["*" if name == output.label else " " for name in names]

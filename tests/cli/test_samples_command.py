@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -117,13 +118,6 @@ def test_an_error_shows_its_code_and_message(mixed: Path, call: Call) -> None:
     assert "error  refused: the fake engine plays 'row' for this sample." in said.out
 
 
-def test_nothing_found_is_said_on_stderr(done: Path, call: Call) -> None:
-    said = call("samples", done, "--task", "quickstart/choice", "--errors")
-
-    assert (said.code, said.out) == (0, "")
-    assert said.err == "no errors samples of quickstart/choice\n"
-
-
 def test_text_of_a_model_cannot_move_the_cursor(config: Path, call: Call, tmp_path: Path) -> None:
     task = own.echo_task(tmp_path / "test.jsonl", [{"says": "\x1b[2J\x1b]0;title\x07 \r gone", "target": "x"}])
     setting = json.dumps([task])
@@ -141,6 +135,8 @@ def test_text_of_a_model_cannot_move_the_cursor(config: Path, call: Call, tmp_pa
         (["--task", "quickstart/choice", "--model", "n"], "no model 'n'. There is: m."),
         ([], "Missing option '--task'"),
         (["--task", "quickstart/choice", "-n", "0"], "-n"),
+        (["--task", "quickstart/choice", "--id", "choice-999"], "'quickstart/choice' has no sample 'choice-999'"),
+        (["--task", "quickstart/choice", "--wrong", "--errors"], "--wrong, --errors: one of them at a time"),
     ],
 )
 def test_what_is_not_there_is_told_with_2(arguments: list[str], message: str, done: Path, call: Call) -> None:
@@ -170,3 +166,23 @@ def test_all_turns_are_shown_in_order(tmp_path: Path, call: Call) -> None:
 
     shown = [line.split("  ")[-1] for line in said.out.splitlines() if line.lstrip().startswith(("prompt", "answer", "then"))]
     assert shown == ["first So", "first So", "second x", "second x"]  # the echo of each question is its answer
+
+
+def test_a_text_that_is_scored_as_it_is_shows_its_statistics_by_name_and_is_never_wrong(config: Path, call: Call) -> None:
+    assert call("run", config, "--set", "tasks=[{name: quickstart/prose, limit: 2}]").code == 0
+    run = config.parent / "runs" / "small"
+
+    shown = call("samples", run, "--task", "quickstart/prose", "-n", "1").out
+    wrong = call("samples", run, "--task", "quickstart/prose", "--wrong")
+
+    assert shown.count("A lighthouse does two things at once") == 1
+    assert re.search(r"word_perplexity  \w+ -[\d.]+, \w+ 106\n", shown)  # words of the text, as `wc -w` counts them
+    assert wrong.code == 2
+    assert "no answer is right or wrong. Leave `--wrong` out." in wrong.err
+
+
+@pytest.mark.parametrize(("option", "said"), [("--errors", "no samples without an answer"), ("--truncated", "no cut prompts")])
+def test_samples_that_are_not_there_are_told_in_words(option: str, said: str, done: Path, call: Call) -> None:
+    found = call("samples", done, "--task", "quickstart/choice", option)
+
+    assert (found.code, found.out, found.err.strip()) == (0, "", f"{said} in quickstart/choice")
