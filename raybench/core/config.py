@@ -170,7 +170,7 @@ class SourceConfig(Strict):
     revision: str | None = None
     """Commit of a hub data set; required for one."""
     splits: dict[str, str] = Field(default_factory=dict)
-    """Split to file, relative to `path`."""
+    """Split to file, relative to `path`; other splits are looked for by their names: <split>.parquet and its like."""
 
 
 class DataConfig(Strict):
@@ -179,7 +179,7 @@ class DataConfig(Strict):
     path: str
     """Folder, file, or another hub id."""
     splits: dict[str, str] = Field(default_factory=dict)
-    """Split to file, relative to `path`."""
+    """Split to file, relative to `path`; other splits are looked for by their names: <split>.parquet and its like."""
     revision: str | None = None
     """Commit, when `path` is a hub id."""
     rename: dict[str, str] = Field(default_factory=dict)

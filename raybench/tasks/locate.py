@@ -126,10 +126,10 @@ def _local(path: str) -> Path:
 
 def _files(place: Path, source: Source, splits: Mapping[str, str], *, is_mapped: bool) -> tuple[Path, ...]:
     split = source.split
-    if splits:
-        if split not in splits:
-            raise DataError(f"{place}: no split '{split}'.{_close(split, splits)} Splits of this source: {', '.join(splits)}.")
+    if split in splits:
         return (_existing(place / splits[split]),)
+    if splits and not place.is_dir():
+        raise DataError(f"{place}: no split '{split}'.{_close(split, splits)} Splits of this source: {', '.join(splits)}.")
     if not place.is_dir():
         file = _existing(place)
         # one file for a whole benchmark: its name must say which split it is, or examples would come from the test rows
@@ -139,10 +139,10 @@ def _files(place: Path, source: Source, splits: Mapping[str, str], *, is_mapped:
                 f"Say which split the file is: splits: {{{split}: {file.name}}} with the folder as path."
             )
         return (file,)
-    return _split_in_folder(place, source)
+    return _split_in_folder(place, source, splits)
 
 
-def _split_in_folder(place: Path, source: Source) -> tuple[Path, ...]:
+def _split_in_folder(place: Path, source: Source, splits: Mapping[str, str]) -> tuple[Path, ...]:
     """`<split>.<format>` or the parts `<split>-*.<format>`, in the folder or where a copy of a hub repository has them."""
     folders = [place, *([place / source.config] if source.config else []), place / "data"]
     for folder in folders:
@@ -154,8 +154,9 @@ def _split_in_folder(place: Path, source: Source) -> tuple[Path, ...]:
         if parts:
             return tuple(_existing(folder / n) for n in parts)
     known = sorted(f.name for f in place.iterdir())
+    named = f" `splits` names {', '.join(splits)}." if splits else ""
     raise DataError(
-        f"{place}: no file for split '{source.split}'.{_close(source.split, known)} Expected {source.split}.jsonl, .csv, .tsv or .parquet "
+        f"{place}: no file for split '{source.split}'.{_close(source.split, [*splits, *known])}{named} Expected {source.split}.jsonl, .csv, .tsv or .parquet "
         f"(.gz too), or `splits: {{{source.split}: file}}`. The folder has: {', '.join(known[:10]) or 'nothing'}."
     )
 

@@ -51,6 +51,12 @@ def test_splits_name_the_files(tmp_path):
     assert resolve(HUB, data).files == (tmp_path / "x" / "first.jsonl",)
 
 
+def test_a_split_that_is_not_named_is_found_by_its_own_name(tmp_path):
+    touch(tmp_path, "test.jsonl", "questions.jsonl")
+    data = {"org/name": DataConfig(path=str(tmp_path), splits={"train": "questions.jsonl"})}
+    assert resolve(HUB, data).files == (tmp_path / "test.jsonl",)
+
+
 def test_a_hub_id_can_be_sent_to_another_pinned_one():
     located = resolve(HUB, {"org/name": DataConfig(path="mirror/name", revision=COMMIT)})
     assert (located.hub, located.config, located.split, located.revision) == ("mirror/name", "small", "test", COMMIT)
@@ -90,7 +96,11 @@ def test_a_file_of_a_package_is_found_without_importing_the_package(tmp_path, mo
             r"no file for split 'tesst'. Did you mean .*'test.jsonl'\?.*The folder has: notes.txt, test.jsonl",
         ),
         (Source(path="{tmp}/notes.txt"), {}, "unknown format. Expected .jsonl"),
-        (Source(path="{tmp}", split="dev", splits={"test": "test.jsonl"}), {}, "no split 'dev'.*Splits of this source: test"),
+        (
+            Source(path="{tmp}", split="dev", splits={"test": "test.jsonl"}),
+            {},
+            "no file for split 'dev'.*`splits` names test.*The folder has: notes.txt, test.jsonl",
+        ),
         (
             Source(path="org/name", split="train"),
             {"org/name": DataConfig(path="{tmp}/test.jsonl")},
