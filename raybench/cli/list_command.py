@@ -12,6 +12,8 @@ from raybench.core.mistakes import suggest
 from raybench.engines import registry as engines
 from raybench.metrics import registry as metrics
 from raybench.tasks.extract import extractor_names, get_extractor
+from raybench.tasks.harness.door import PREFIX
+from raybench.tasks.harness.index import harness_names
 from raybench.tasks.registry import get_task, task_names
 from raybench.tasks.task import Group
 
@@ -22,14 +24,18 @@ from raybench.tasks.task import Group
 def command(what: str, begin: str) -> int:
     """List tasks, engines, metrics or extractors, or those whose names begin with BEGIN.
 
-    Tasks with their forms, metrics, source and licence; on a terminal, members of a group only where BEGIN names it.
+    Tasks with their forms, metrics, source and licence; on a terminal, members of a group only where BEGIN names it. Those of
+    lm-evaluation-harness are listed where BEGIN starts with lm-eval/, with the files that describe them.
 
     \b
     raybench list tasks
     raybench list tasks mmlu/
+    raybench list tasks lm-eval/arc
     """
+    is_harness = what == "tasks" and begin.startswith(PREFIX)
+    theirs = harness_names() if is_harness else {}
     tables: dict[str, tuple[tuple[str, ...], Callable[[str], tuple[str, ...]]]] = {
-        "tasks": (task_names(), _task),
+        "tasks": (tuple(theirs), lambda name: theirs[name]) if is_harness else (task_names(), _task),
         "engines": (tuple(engines.TABLE), lambda name: (engines.about(name),)),
         "metrics": (metrics.metric_names(), lambda name: (metrics.about(name),)),
         "extractors": (extractor_names(), lambda name: ((get_extractor(name).__doc__ or "").partition("\n")[0],)),
@@ -38,7 +44,7 @@ def command(what: str, begin: str) -> int:
     names = [name for name in every if name.startswith(begin)]
     if not names:
         raise ConfigError(f"no name of {what} begins with '{begin}'.{suggest(begin, every)}")
-    if what == "tasks" and sys.stdout.isatty():
+    if what == "tasks" and not is_harness and sys.stdout.isatty():
         _show_tasks(names, begin)
         return 0
     rows = [(name, *describe(name)) for name in names]

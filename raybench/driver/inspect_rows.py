@@ -45,8 +45,8 @@ def inspect_samples(
         path: The run directory, or its URI.
         task: Label of the task.
         model: Name of the model; None: all of them.
-        which: wrong: answered, and below 1 by the first metric that is between wrong, 0, and right, 1; errors: without an answer; truncated: prompt cut; unparsed: nothing
-            extracted; length: stopped by max_tokens.
+        which: wrong: answered, and below 1 by the first metric that is between wrong, 0, and right, 1; errors: without an answer;
+            truncated: prompt cut; unparsed: nothing extracted; length: stopped by max_tokens.
         ids: Only these samples; empty: all.
 
     Raises:

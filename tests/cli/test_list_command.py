@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -72,3 +73,17 @@ def test_a_terminal_folds_the_members_of_groups() -> None:
     assert b"57 subjects" in shown
     assert b"mmlu/anatomy" not in shown
     assert b"raybench list tasks glue/" in shown
+
+
+def test_tasks_of_the_harness_are_listed_with_their_files_where_they_are_asked_for(call: Call) -> None:
+    from lm_eval import tasks
+    from lm_eval.tasks import TaskManager
+
+    folder = Path(tasks.__file__).parent / "arc"
+    its_own = TaskManager(include_path=str(folder), include_defaults=False).all_tasks
+    shown = {line.split()[0]: re.split(r"\s{2,}", line.strip())[1:] for line in call("list", "tasks", "lm-eval/arc").out.splitlines()}
+
+    assert {f"lm-eval/{name}" for name in its_own if name.startswith("arc")} <= set(shown)
+    assert shown["lm-eval/arc_challenge"] == ["task", "arc/arc_challenge.yaml"]
+    assert "lm-eval/" not in call("list", "tasks").out
+    assert "Did you mean 'lm-eval/arc_challenge'?" in call("list", "tasks", "lm-eval/arc_chalenge").err

@@ -12,7 +12,7 @@ from typing import Any
 from raybench.core.cache import cache_folder
 from raybench.core.errors import ConfigError
 from raybench.core.fingerprint import digest
-from raybench.tasks.harness.door import quietly, version
+from raybench.tasks.harness.door import PREFIX, check_installed, quietly, version
 
 
 def read_index(include_path: Sequence[str]) -> dict[str, Any]:
@@ -33,6 +33,25 @@ def read_index(include_path: Sequence[str]) -> dict[str, Any]:
         if include_path:
             index |= TaskIndex.build([Path(path).expanduser() for path in include_path])
     return index
+
+
+def harness_names() -> dict[str, tuple[str, str]]:
+    """The names of the harness's own tasks, groups and tags, with the prefix, to what each is and its file, relative to the harness's folder.
+
+    Raises:
+        ConfigError: when the harness is not installed.
+    """
+    check_installed()
+    from lm_eval import tasks
+
+    home = Path(tasks.__file__).parent
+    return {
+        PREFIX + name: (
+            f"tag of {len(entry.tags)}" if entry.kind.name == "TAG" else "group" if entry.kind.name == "GROUP" else "task",
+            "" if entry.yaml_path is None else str(entry.yaml_path.relative_to(home)),
+        )
+        for name, entry in sorted(read_index(()).items())
+    }
 
 
 @lru_cache(maxsize=1)
