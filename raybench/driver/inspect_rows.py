@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from raybench.core.errors import ConfigError, IncompleteError
-from raybench.core.mistakes import suggest
 from raybench.core.schema import from_batch, samples_from_batch
 from raybench.core.types import FinishReason, Prediction, Request, Sample
+from raybench.driver.choose import choose
 from raybench.driver.paths import model_path, task_path
 from raybench.driver.plan import Pair, fingerprints_of, read_pair
 from raybench.driver.work import make_work, to_requests
@@ -56,12 +56,7 @@ def inspect_samples(
     store = RunDir.open(path)
     manifest = store.manifest()
     pairs = [read_pair(value) for value in manifest["plan"]["pairs"]]
-    for what, name, known in (("task", task, [p.task for p in pairs]), ("model", model, [p.model_name for p in pairs])):
-        if name is not None and name not in known:
-            raise ConfigError(f"{path}: no {what} '{name}'.{suggest(name, known)} There is: {', '.join(dict.fromkeys(known))}.")
-    chosen = [p for p in pairs if p.task == task and model in (None, p.model_name)]
-    if not chosen:
-        raise ConfigError(f"{path}: the model '{model}' was not asked '{task}'.")
+    chosen = choose(pairs, task=task, model=model, where=str(path))
     unknown = set(ids)
     for pair in chosen:
         for found in _samples(store, pair):

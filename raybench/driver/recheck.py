@@ -18,12 +18,12 @@ from typing import Any
 from raybench.core.config import RunConfig
 from raybench.core.errors import CheckpointError, ConfigError, IncompleteError
 from raybench.core.fingerprint import seed_for
-from raybench.core.mistakes import suggest
 from raybench.core.protocols import Engine, EngineSpec, Scored
 from raybench.core.recheck import Recheck, RecheckedSample
 from raybench.core.schema import from_batch, samples_from_batch
 from raybench.core.types import Prediction, Request, Sample
 from raybench.driver.catalog import Catalog, open_catalog
+from raybench.driver.choose import choose
 from raybench.driver.drift import decision, distances
 from raybench.driver.models import open_models
 from raybench.driver.paths import model_path, task_path
@@ -99,13 +99,7 @@ def recheck(
 
 
 def _chosen(pairs: Sequence[Pair], task: str | None, model: str | None, path: str | Path) -> list[Pair]:
-    chosen = [p for p in pairs if task in (None, p.task) and model in (None, p.model_name)]
-    if not chosen:
-        tasks, models = sorted({p.task for p in pairs}), sorted({p.model_name for p in pairs})
-        raise ConfigError(
-            f"{path}: no task '{task or 'any'}' of model '{model or 'any'}'.{suggest(task or '', tasks)} Tasks: {', '.join(tasks)}. "
-            f"Models: {', '.join(models)}."
-        )
+    chosen = choose(pairs, task=task, model=model, where=str(path))
     fake = next((p for p in chosen if p.identity["engine"]["kind"] == "fake"), None)
     if fake is not None:
         raise ConfigError(f"{path}: {fake.model_name} was answered by the fake engine: there is no model that could answer again.")

@@ -9,10 +9,9 @@ from itertools import groupby
 from pathlib import Path
 
 from raybench.core.config import RunConfig
-from raybench.core.errors import ConfigError
-from raybench.core.mistakes import suggest
 from raybench.core.schema import samples_from_batch
 from raybench.core.types import Request, Sample
+from raybench.driver.choose import choose
 from raybench.driver.environment import has_local_gpus
 from raybench.driver.prepare import prepare
 from raybench.driver.work import make_work, to_requests
@@ -40,14 +39,7 @@ def show_samples(config: RunConfig, *, task: str | None, model: str | None, coun
     with tempfile.TemporaryDirectory(prefix="raybench-show-") as folder:
         limited = config.model_copy(update={"limit": min(count, config.limit or count)})
         prepared = prepare(limited, RunDir(Path(folder)), has_gpus=has_local_gpus())
-        pairs = [p for p in prepared.plan.pairs if task in (None, p.task) and model in (None, p.model_name)]
-        if not pairs:
-            tasks = sorted({p.task for p in prepared.plan.pairs})
-            models = sorted({p.model_name for p in prepared.plan.pairs})
-            raise ConfigError(
-                f"no task '{task or 'any'}' of model '{model or 'any'}'.{suggest(task or '', tasks)} Tasks: {', '.join(tasks)}. Models: {', '.join(models)}."
-            )
-        for pair in pairs:
+        for pair in choose(prepared.plan.pairs, task=task, model=model, where=config.name):
             prompts = prepared.prompts[pair.prompts]
             shots = prompts.shots()
             for shard in range(len(prompts.shards)):

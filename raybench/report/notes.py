@@ -52,7 +52,7 @@ def short_signatures(table: Table) -> tuple[str, ...]:
     """The same where there is little room: what the signatures of all tasks share stands once, before what is their own."""
     signed = _signed(table)
     of_tasks = [signature.split("|") for _, signature in signed if signature.startswith("task:")]
-    shared = [part for part in of_tasks[0] if all(part in other for other in of_tasks)] if len(of_tasks) > 1 else []
+    shared = [part for part in of_tasks[0][1:] if all(part in other for other in of_tasks)] if len(of_tasks) > 1 else []
     if not shared:
         return signatures(table)
     lines = [f"every task: {'|'.join(shared)}"]

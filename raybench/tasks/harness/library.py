@@ -83,7 +83,9 @@ class Library:
         is_pattern = any(c in wanted for c in "*?[")
         names = sorted(fnmatch.filter(self._index, wanted)) if is_pattern else [wanted]
         if not names or names[0] not in self._index:
-            raise ConfigError(f"tasks: '{name}' is no task, group or tag of lm-evaluation-harness.{suggest(wanted, self._index)}")
+            raise ConfigError(
+                f"tasks: '{name}' is no task, group or tag of lm-evaluation-harness.{suggest(name, (PREFIX + known for known in self._index))}"
+            )
         try:
             with quietly(), _without_data() as declared:
                 loaded = self._manager().load(names)
