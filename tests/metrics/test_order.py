@@ -1,0 +1,62 @@
+"""Every built-in metric: the order of samples and how they are cut into shards change no bit of value and error."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from functools import cache
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from raybench.core.outputs import Classification, Embedding, Spans, Tags
+from raybench.core.protocols import Scored
+from raybench.core.types import FinishReason, Generation, Kind, Likelihoods, Output, Prediction, Sample, TextLikelihood
+from raybench.metrics.grouped import GroupMetric, Groups
+from raybench.metrics.interval import estimate
+from raybench.metrics.registry import get_metric, kinds, metric_names, requests
+from raybench.metrics.statistics import Statistics
+
+TAGS, TEXTS, CHOICES = ("O", "B-PER", "I-PER", "B-LOC"), ("", "Paris", "the Paris.", "London 北京", "北京大学"), ("1", "2.5", "4")
+ONE = ("greedy_acc", "perplexity", "pseudo_perplexity", "mlm_loss", "denoising_loss", "token_perplexity")
+"""Metrics of one continuation."""
+
+
+def answered(name: str, number: int, rng: random.Random) -> Scored:
+    """A sample of the kind that the metric scores, with any answer."""
+    floats = [round(rng.uniform(-5, 0), 3) for _ in range(3)]
+    kind = min(kinds(name), key=list(Kind).index)
+    is_one, is_binary = name in ONE, name in ("precision", "recall", "f1", "auroc", "gender_parity", "multirc_em")
+    if is_one or is_binary:
+        floats = floats[: 1 if is_one else 2]
+    likely = Likelihoods(logprobs=tuple(floats), is_greedy=(rng.random() < 0.5,) * len(floats), num_tokens=(2,) * len(floats))
+    outputs: dict[Kind, Output] = {
+        Kind.LOGLIKELIHOOD: likely,
+        Kind.FILL: likely,
+        Kind.CLASSIFY: Classification(logits=tuple(floats), label=None),
+        Kind.ROLLING: TextLikelihood(logprob=floats[0], num_tokens=7),
+        Kind.GENERATE: Generation(text=rng.choice(TEXTS)),
+        Kind.TAG: Tags(labels=tuple(rng.choices(TAGS, k=3))),
+        Kind.SPAN: Spans(texts=(rng.choice(TEXTS), ""), starts=(0, 0), stops=(1, 0), scores=(floats[0], -9.0), null_score=-2.5),
+        Kind.EMBED: Embedding(vector=(rng.random(), rng.random())),
+    }
+    output = likely if name in ("pearson", "spearman") else outputs[kind]
+    rows = [Prediction(sample_id="s", repeat=r, finish_reason=FinishReason.STOP, output=output) for r in range(100 if "@" in name else 1)]
+    if name == "info_nce":
+        rows = [replace(rows[0], output=Embedding(vector=(rng.random(), rng.random()))) for _ in range(4)]
+    rows += [replace(rows[0], request=n) for n in requests(name) if n]
+    targets = {Kind.TAG: tuple(rng.choices(TAGS, k=3)), Kind.SPAN: TEXTS[1 : rng.randint(1, 3)]}.get(kind, TEXTS[1:3])
+    if name in ("pearson", "spearman", "mc2"):
+        targets = ("2.5",) if name == "mc2" else (str(rng.randint(0, 5)),)
+    fields = {"idx": {"paragraph": number % 3, "question": number % 5}, "premise": f"{('he', 'she')[number % 2]} {number // 2}", "hypothesis": "so"}
+    sample = Sample(
+        id=str(number), fields=fields, choices=CHOICES[: len(floats)], label=rng.randrange(len(floats)), targets=targets, text="some words"
+    )
+    return Scored(sample=sample, predictions=rows, extracted=[getattr(row.output, "text", None) for row in rows])
+
+
+@cache
+def samples(name: str) -> list[Scored]:
+    rng = random.Random(name)
+    return [answered(name, i, rng) for i in range(24)]
