@@ -97,6 +97,10 @@ class Scored:
     """One a prediction: the answer found in a generation, or the best span; None where there was none or the kind has no text."""
 
 
+Wrong = tuple[float, ...] | Callable[[Sample], tuple[float, ...] | None] | None
+"""The statistics of a wrong answer: the same for all samples, or a function of the sample; None where an error has no such reading (perplexity)."""
+
+
 @runtime_checkable
 class Metric(Protocol):
     """A number as mergeable per-sample statistics: score a sample, sum, and make a value of the sums.
@@ -112,8 +116,8 @@ class Metric(Protocol):
     higher_is_better: bool
     signature: str
     """What distinguishes it from others of the same name, in `key:value` pairs joined by `|`; empty if nothing does."""
-    wrong: tuple[float, ...] | None
-    """The statistics of a wrong answer; None where an error has no such reading (perplexity)."""
+    wrong: Wrong
+    """What an error counts where errors count as wrong answers; more errors then never raise the value."""
 
     def score(self, scored: Scored) -> tuple[float, ...]:
         """The statistics of one sample."""
@@ -145,7 +149,7 @@ class TableMetric(Protocol):
     higher_is_better: bool
     signature: str
     """As for Metric."""
-    wrong: tuple[float, ...] | None
+    wrong: Wrong
     """As for Metric."""
 
     def score(self, scored: Scored) -> tuple[float, ...]:

@@ -6,8 +6,9 @@ A metric is computed only from a complete set of rows: every expected key once, 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from raybench.core.config import RunConfig
@@ -25,7 +26,7 @@ from raybench.driver.score_harness import HarnessScores
 from raybench.driver.signature import signature
 from raybench.driver.stored_rows import SCORES, Counts, Incomplete, answers, score_batch, warnings_of
 from raybench.metrics.grouped import GroupMetric, Groups
-from raybench.metrics.interval import estimate, method, value_if_errors_wrong
+from raybench.metrics.interval import estimate, method, value_if_errors_wrong, wrong_row
 from raybench.metrics.registry import get_metric
 from raybench.metrics.statistics import Statistics
 from raybench.store.prompt_set import PromptSet
@@ -48,6 +49,8 @@ class Column:
     groups: Groups | None = None
     """Only of a metric whose units are groups of samples."""
     unparsed: int = 0
+    errors: Counter[tuple[float, ...] | None] = field(default_factory=Counter)
+    """What the samples without an answer would add if they were wrong."""
 
 
 def score(store: RunDir) -> Results:
@@ -111,6 +114,8 @@ def _score_pair(store: RunDir, config: RunConfig, catalog: Catalog, pair: Pair, 
     for column in columns:
         if column.groups is not None:
             units, clusters = column.groups.units()
+            wrong = column.metric.wrong
+            column.errors[None if callable(wrong) else wrong] = column.groups.num_errors  # no single sample speaks for a group
             column.statistics.add(units, clusters if has_clusters else None)
     warnings += warnings_of(pair, counts, [(c.name, c.unparsed) for c in columns if c.extract is not None])
     if counts.unlabelled and counts.unlabelled + counts.errors == counts.samples:
@@ -173,6 +178,8 @@ def _left_out(sample: Sample, columns: Sequence[Column], status: str) -> list[_S
     for column in columns:
         if column.groups is not None:
             column.groups.drop(sample, is_error=status == "error")
+        elif status == "error":
+            column.errors[wrong_row(column.metric, sample)] += 1
     return [(sample.id, column.name, status, None, None) for column in columns]
 
 
@@ -205,7 +212,7 @@ def _result(config: RunConfig, pair: Pair, column: Column, counts: Counts, promp
         form=pair.kind.value,
         metric=column.name,
         estimate=drawn,
-        value_if_errors_wrong=value_if_errors_wrong(column.statistics, num_errors=num_errors) if num_errors else None,
+        value_if_errors_wrong=value_if_errors_wrong(column.statistics, column.errors) if num_errors else None,
         higher_is_better=column.metric.higher_is_better,
         signature=signature(
             pair,

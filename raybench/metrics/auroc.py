@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from raybench.core.errors import ConfigError
-from raybench.core.protocols import Scored
+from raybench.core.protocols import Scored, Wrong
 from raybench.metrics.decision import decide
 from raybench.metrics.ranks import Order
 
@@ -35,7 +35,7 @@ class Auroc:
     signature: str = ""
     is_mean: bool = False
     higher_is_better: bool = True
-    wrong: tuple[float, ...] | None = None
+    wrong: Wrong = None
 
     def score(self, scored: Scored) -> tuple[float, ...]:
         decision = decide(scored)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from raybench.core.protocols import Scored
+from raybench.core.protocols import Scored, Wrong
 from raybench.metrics.decision import decide
 from raybench.metrics.mean import Mean
 
@@ -32,7 +32,7 @@ class CalibrationError:
     signature: str = f"bins:{NUM_BINS}-equal-width"
     is_mean: bool = False
     higher_is_better: bool = False
-    wrong: tuple[float, ...] | None = None
+    wrong: Wrong = None
 
     def score(self, scored: Scored) -> tuple[float, ...]:
         decision = decide(scored)

@@ -13,6 +13,9 @@ One number of them:
 
     matthews     (n sum tp - sum answered true) / sqrt((n^2 - sum answered^2) (n^2 - sum true^2))   (Gorodkin 2004, equation 8)
 
+An error among two classes counts as the other one, in the accuracy of `_micro` as any other; for the rest a wrong answer has no one value: which of
+many classes would have been answered is unknown, and in `_weighted` it would shift the weights.
+
 What has the denominator 0 counts 0, as scikit-learn and so the official GLUE and SuperGLUE scores have it (scikit-learn adds a warning).
 """
 
@@ -25,7 +28,8 @@ from typing import Any
 import numpy as np
 
 from raybench.core.errors import ConfigError
-from raybench.core.protocols import Scored
+from raybench.core.protocols import Scored, Wrong
+from raybench.core.types import Sample
 from raybench.metrics.decision import decide
 
 _STEP = 1e-20
@@ -47,7 +51,7 @@ class Confusion:
     signature: str = ""
     is_mean: bool = False
     higher_is_better: bool = True
-    wrong: tuple[float, ...] | None = None
+    wrong: Wrong = None
 
     def score(self, scored: Scored) -> tuple[float, ...]:
         decision = decide(scored)
@@ -83,6 +87,16 @@ class Confusion:
         classes = np.array([0.0, 1.0]) if self.is_binary else np.unique(rows)
         true, answered = (column[:, None] == classes for column in rows.T)
         return (true & answered).astype(np.float64), answered.astype(np.float64), true.astype(np.float64)
+
+
+def _other_of_two(sample: Sample) -> tuple[float, ...] | None:
+    """Right class and the other one; None where there are more."""
+    return (float(sample.label), 1.0 - sample.label) if sample.label is not None and len(sample.choices) == 2 else None
+
+
+def _any_other(sample: Sample) -> tuple[float, ...] | None:
+    """Right class and another one: accuracies do not depend on which."""
+    return None if sample.label is None else (float(sample.label), float(not sample.label))
 
 
 def _ratio(a: Any, b: Any) -> Any:
@@ -130,9 +144,9 @@ def _weighted(by_class: Formula) -> Formula:
 
 def _family(name: str, by_class: Formula) -> tuple[Confusion, ...]:
     return (
-        Confusion(name=name, formula=_positive(by_class), is_binary=True, signature="average:binary"),
-        Confusion(name=f"{name}_micro", formula=_micro(by_class), signature="average:micro"),
-        Confusion(name=f"{name}_macro", formula=_macro(by_class), signature="average:macro"),
+        Confusion(name=name, formula=_positive(by_class), is_binary=True, signature="average:binary", wrong=_other_of_two),
+        Confusion(name=f"{name}_micro", formula=_micro(by_class), signature="average:micro", wrong=_any_other),
+        Confusion(name=f"{name}_macro", formula=_macro(by_class), signature="average:macro", wrong=_other_of_two),
         Confusion(name=f"{name}_weighted", formula=_weighted(by_class), signature="average:weighted"),
     )
 
@@ -142,4 +156,4 @@ AVERAGES = ("of class 1 of two", "over all classes together", "mean over classes
 PRECISION = _family("precision", _precision)
 RECALL = _family("recall", _recall)
 F1 = _family("f1", _f1)
-MATTHEWS = Confusion(name="matthews", formula=_matthews)
+MATTHEWS = Confusion(name="matthews", formula=_matthews, wrong=_other_of_two)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from raybench.core.protocols import Scored
+from raybench.core.protocols import Scored, Wrong
 from raybench.metrics.decision import numbers
 from raybench.metrics.ranks import Order
 
@@ -25,7 +25,7 @@ class Pearson:
     signature: str = ""
     is_mean: bool = False
     higher_is_better: bool = True
-    wrong: tuple[float, ...] | None = None
+    wrong: Wrong = None
 
     def score(self, scored: Scored) -> tuple[float, ...]:
         return numbers(scored)
@@ -56,7 +56,7 @@ class Spearman:
     signature: str = ""
     is_mean: bool = False
     higher_is_better: bool = True
-    wrong: tuple[float, ...] | None = None
+    wrong: Wrong = None
 
     def score(self, scored: Scored) -> tuple[float, ...]:
         return numbers(scored)

@@ -2,7 +2,7 @@
 
 As seqeval 1.2.2 in its default mode, which is that of conlleval.pl (CoNLL-2000): an `I-` tag that continues nothing begins an entity, so that IOB1,
 IOB2 and IOBES tags can be read alike. All entities of all samples count together (micro average); where nothing was to be found, or nothing was
-found, the value is 0. `seqeval_f1@PER` and its like count the entities of one type.
+found, the value is 0. `seqeval_f1@PER` and its like count the entities of one type. Where errors count as wrong, nothing was found in them.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from functools import partial
 from raybench.core.errors import ConfigError, DataError
 from raybench.core.outputs import Tags
 from raybench.core.protocols import Scored
+from raybench.core.types import Sample
 from raybench.metrics.ratio import Ratio
 
 Entity = tuple[str, int, int]
@@ -47,10 +48,7 @@ def entities(tags: Sequence[str]) -> list[Entity]:
 def _counts(scored: Scored, of_type: str | None) -> tuple[int, int, int]:
     """Entities that are right, that were answered and that are true, over the repeats of a sample."""
     sample = scored.sample
-    try:
-        true = _of_type(entities(sample.targets), of_type)
-    except ValueError as error:
-        raise DataError(f"sample '{sample.id}': {error}. Expected O, B-TYPE, I-TYPE (or E-TYPE, S-TYPE) as targets, one a word.") from error
+    true = _true(sample, of_type)
     num_right = num_answered = 0
     for prediction in scored.predictions:
         if not isinstance(prediction.output, Tags):
@@ -69,6 +67,13 @@ def _counts(scored: Scored, of_type: str | None) -> tuple[int, int, int]:
     return num_right, num_answered, len(true) * len(scored.predictions)
 
 
+def _true(sample: Sample, of_type: str | None) -> set[Entity]:
+    try:
+        return _of_type(entities(sample.targets), of_type)
+    except ValueError as error:
+        raise DataError(f"sample '{sample.id}': {error}. Expected O, B-TYPE, I-TYPE (or E-TYPE, S-TYPE) as targets, one a word.") from error
+
+
 def _of_type(found: Sequence[Entity], of_type: str | None) -> set[Entity]:
     return {entity for entity in found if of_type is None or entity[0] == of_type}
 
@@ -85,6 +90,11 @@ def _parts(scored: Scored, measure: str, of_type: str | None) -> tuple[float, fl
             return 2.0 * right, float(answered + true)
 
 
+def _nothing_found(sample: Sample, measure: str, of_type: str | None) -> tuple[float, float] | None:
+    """What an unanswered sample adds; the precision of what nobody found has no value."""
+    return None if measure == "precision" else (0.0, float(len(_true(sample, of_type))))
+
+
 def seqeval(measure: str, of_type: str | None = None) -> Ratio:
     """The metric `seqeval_<measure>`, or `seqeval_<measure>@<type>` of the entities of one type.
 
@@ -99,4 +109,5 @@ def seqeval(measure: str, of_type: str | None = None) -> Ratio:
         stats=("above", "below"),
         of_nothing=0.0,
         signature="entities:conlleval",
+        wrong=partial(_nothing_found, measure=measure, of_type=of_type),
     )

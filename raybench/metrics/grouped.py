@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from raybench.core.errors import DataError
-from raybench.core.protocols import Scored
+from raybench.core.protocols import Scored, Wrong
 from raybench.core.types import Sample
 from raybench.metrics.choice import ACC
 from raybench.metrics.decision import decide
@@ -45,7 +45,7 @@ class Grouped:
     signature: str = ""
     is_mean: bool = True
     higher_is_better: bool = True
-    wrong: tuple[float, ...] | None = (0.0,)
+    wrong: Wrong = (0.0,)
 
     def score(self, scored: Scored) -> Row:
         return (self.score_of(scored),)

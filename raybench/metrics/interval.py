@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
 from raybench.core.errors import InternalError
-from raybench.core.protocols import Metric, TableMetric
-from raybench.core.types import Estimate
+from raybench.core.protocols import AnyMetric, Metric, TableMetric
+from raybench.core.types import Estimate, Sample
 from raybench.metrics import bootstrap
 from raybench.metrics.statistics import Floats, Statistics, Table
 from raybench.metrics.table_interval import of_table, table_method, table_value
 
+Row = tuple[float, ...]
+"""Statistics of one sample."""
 Z95 = 1.959963984540054
 """97.5th percentile of the standard normal distribution."""
 
@@ -59,12 +61,23 @@ def estimate(statistics: Statistics, *, num_errors: int, draws: int, seed: int) 
     return Estimate(value=value, stderr=stderr, ci95=ci95, num_samples=statistics.num_samples, num_errors=num_errors)
 
 
-def value_if_errors_wrong(statistics: Statistics, *, num_errors: int) -> float | None:
-    """The value if each of `num_errors` further samples had been answered wrongly; None where that has no meaning (perplexity)."""
-    metric = statistics.metric
-    if metric.wrong is None:
-        return None
-    table = statistics.samples().with_units(metric.wrong, num_errors)
+def wrong_row(metric: AnyMetric, sample: Sample) -> Row | None:
+    """The statistics that an error counts for a sample; None where it has no such reading."""
+    return metric.wrong(sample) if callable(metric.wrong) else metric.wrong
+
+
+def value_if_errors_wrong(statistics: Statistics, errors: Mapping[Row | None, int]) -> float | None:
+    """The value if further samples had been answered wrongly; None where that has no meaning (perplexity).
+
+    Args:
+        statistics: Of the answered samples.
+        errors: What `wrong_row` gave for each of the others, and how often.
+    """
+    metric, table = statistics.metric, statistics.samples()
+    for row, count in errors.items():
+        if row is None:
+            return None
+        table = table.with_units(row, count)
     return table_value(metric, table) if isinstance(metric, TableMetric) else _value(metric, table)
 
 

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from raybench.core.errors import ConfigError, InternalError
-from raybench.core.protocols import Scored
+from raybench.core.protocols import Scored, Wrong
 from raybench.core.types import Likelihoods, Prediction, Sample, TextLikelihood
 from raybench.metrics.mean import Mean
 from raybench.metrics.ratio import Ratio
@@ -43,7 +43,7 @@ class Perplexity:
     """Whether the value is the exponent itself, in base 2."""
     is_mean: bool = False
     higher_is_better: bool = False
-    wrong: tuple[float, ...] | None = None
+    wrong: Wrong = None
 
     def score(self, scored: Scored) -> tuple[float, ...]:
         return self.stats_of(scored)

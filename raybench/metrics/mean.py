@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from raybench.core.protocols import Scored
+from raybench.core.protocols import Scored, Wrong
 
 
 @dataclass(slots=True, kw_only=True)
@@ -23,7 +23,7 @@ class Mean:
     signature: str = ""
     is_mean: bool = True
     higher_is_better: bool = True
-    wrong: tuple[float, ...] | None = (0.0,)
+    wrong: Wrong = (0.0,)
 
     def score(self, scored: Scored) -> tuple[float, ...]:
         return (self.score_of(scored),)

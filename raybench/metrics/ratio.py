@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from raybench.core.protocols import Scored
+from raybench.core.protocols import Scored, Wrong
 
 
 @dataclass(slots=True, kw_only=True)
@@ -26,7 +26,7 @@ class Ratio:
     signature: str = ""
     is_mean: bool = False
     higher_is_better: bool = True
-    wrong: tuple[float, ...] | None = None
+    wrong: Wrong = None
 
     def score(self, scored: Scored) -> tuple[float, ...]:
         return self.parts_of(scored)

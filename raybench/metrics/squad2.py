@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from raybench.core.outputs import Spans
-from raybench.core.protocols import Scored
+from raybench.core.protocols import Scored, Wrong
+from raybench.core.types import Sample
 from raybench.metrics.mean import Mean
 from raybench.metrics.ratio import Ratio
 from raybench.metrics.text import squad_f1, squad_normalise
@@ -78,6 +79,10 @@ def _part(scored: Scored, score_of: ScoreOf, has_answer: bool) -> tuple[float, f
     return (_mean(scored, score_of), 1.0) if bool(scored.sample.targets) == has_answer else (0.0, 0.0)
 
 
+def _nothing_right(sample: Sample, has_answer: bool) -> tuple[float, float]:
+    return 0.0, float(bool(sample.targets) == has_answer)
+
+
 @dataclass(slots=True, kw_only=True)
 class Best:
     """The highest value that a threshold can give, or that threshold."""
@@ -90,7 +95,7 @@ class Best:
     signature: str = "normalise:squad-1.1|no-answer:best"
     is_mean: bool = False
     higher_is_better: bool = True
-    wrong: tuple[float, ...] | None = None
+    wrong: Wrong = None
 
     def score(self, scored: Scored) -> tuple[float, ...]:
         answer, has_answer = answers(scored)[0], bool(scored.sample.targets)
@@ -128,14 +133,32 @@ def _in_order(column: Any) -> tuple[Any, Any]:
 
 _SIGNATURE = "normalise:squad-1.1|no-answer:0"
 _PART = ("score", "counted")
+_NEVER_RIGHT = (0.0, 0.0, 0.0)
+"""Whatever the threshold."""
 EXACT = Mean(name="squad2_exact", score_of=partial(_mean, score_of=exact), stats=("right",), signature=_SIGNATURE)
 F1 = Mean(name="squad2_f1", score_of=partial(_mean, score_of=f1), stats=("f1",), signature=_SIGNATURE)
 HASANS_EXACT = Ratio(
-    name="squad2_hasans_exact", parts_of=partial(_part, score_of=exact, has_answer=True), stats=_PART, signature=_SIGNATURE
+    name="squad2_hasans_exact",
+    parts_of=partial(_part, score_of=exact, has_answer=True),
+    wrong=partial(_nothing_right, has_answer=True),
+    stats=_PART,
+    signature=_SIGNATURE,
 )
-HASANS_F1 = Ratio(name="squad2_hasans_f1", parts_of=partial(_part, score_of=f1, has_answer=True), stats=_PART, signature=_SIGNATURE)
-NOANS = Ratio(name="squad2_noans", parts_of=partial(_part, score_of=exact, has_answer=False), stats=_PART, signature=_SIGNATURE)
-BEST_EXACT = Best(name="squad2_best_exact", score_of=exact)
+HASANS_F1 = Ratio(
+    name="squad2_hasans_f1",
+    parts_of=partial(_part, score_of=f1, has_answer=True),
+    wrong=partial(_nothing_right, has_answer=True),
+    stats=_PART,
+    signature=_SIGNATURE,
+)
+NOANS = Ratio(
+    name="squad2_noans",
+    parts_of=partial(_part, score_of=exact, has_answer=False),
+    wrong=partial(_nothing_right, has_answer=False),
+    stats=_PART,
+    signature=_SIGNATURE,
+)
+BEST_EXACT = Best(name="squad2_best_exact", score_of=exact, wrong=_NEVER_RIGHT)
 BEST_EXACT_THRESHOLD = Best(name="squad2_best_exact_threshold", score_of=exact, is_threshold=True)
-BEST_F1 = Best(name="squad2_best_f1", score_of=f1)
+BEST_F1 = Best(name="squad2_best_f1", score_of=f1, wrong=_NEVER_RIGHT)
 BEST_F1_THRESHOLD = Best(name="squad2_best_f1_threshold", score_of=f1, is_threshold=True)

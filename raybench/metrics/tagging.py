@@ -22,4 +22,10 @@ def _right(scored: Scored) -> tuple[float, float]:
     return num_right / len(predictions), float(len(sample.targets))
 
 
-TAG_ACC = Ratio(name="tag_acc", parts_of=_right, stats=("right", "words"), signature="per:word")
+TAG_ACC = Ratio(
+    name="tag_acc",
+    parts_of=_right,
+    stats=("right", "words"),
+    signature="per:word",
+    wrong=lambda sample: (0.0, float(len(sample.targets))),
+)

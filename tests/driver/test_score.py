@@ -16,6 +16,7 @@ from raybench.driver.run import Report, run
 from raybench.driver.score import score_run
 from raybench.store.run_dir import RunDir
 from tests import own
+from tests.driver.runs import read_rows
 
 
 def evaluate(folder: Path, tasks: list[Any], **changes: Any) -> Report:
@@ -155,6 +156,31 @@ def test_error_rows_are_not_in_the_value_and_the_value_with_them_wrong_stands_be
     assert result.value_if_errors_wrong == 9 / 20
     assert report.results.warnings == ("m echo: 4 of 20 samples have no answer (refused 4); they are not in the score.",)
     assert "|n:16|err:4|" in result.signature
+
+
+def test_an_error_among_two_classes_counts_as_the_other_one(tmp_path: Path) -> None:
+    from sklearn.metrics import f1_score, matthews_corrcoef
+
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"text": f"is {i} odd?", "odd": i % 3 % 2}) + "\n" for i in range(24)))
+    task = {
+        "name": "odd", "source": {"path": str(tmp_path / "rows.jsonl")}, "kind": "loglikelihood", "prompt": "{{ text }}", "choices": ["no", "yes"],
+        "target": "{{ odd }}", "metrics": ["f1", "f1_micro", "f1_macro", "matthews", "f1_weighted"],
+    }  # fmt: skip
+    broken = [1, 4, 5, 6]
+
+    whole = evaluate(tmp_path / "whole", [task], engine={"kind": "fake"})
+    faults = [{"sample_id": f"test-{i}", "kind": "row"} for i in broken]
+    report = evaluate(tmp_path / "faulty", [task], engine={"kind": "fake", "faults": faults}, max_row_errors=4)
+
+    logprobs = {row["sample_id"]: row["output"]["logprobs"] for row in read_rows(whole.path)}
+    true = [i % 3 % 2 for i in range(24)]
+    answers = [1 - t if i in broken else int(logprobs[f"test-{i}"][1] > logprobs[f"test-{i}"][0]) for i, t in enumerate(true)]
+    found = {r.metric: r.value_if_errors_wrong for r in report.results.results}
+    assert found["f1"] == pytest.approx(f1_score(true, answers), abs=1e-14)
+    assert found["f1_micro"] == pytest.approx(f1_score(true, answers, average="micro"), abs=1e-14)
+    assert found["f1_macro"] == pytest.approx(f1_score(true, answers, average="macro"), abs=1e-14)
+    assert found["matthews"] == pytest.approx(matthews_corrcoef(true, answers), abs=1e-14)
+    assert found["f1_weighted"] is None
 
 
 def test_a_run_whose_every_row_is_an_error_has_no_value_rather_than_zero(tmp_path: Path) -> None:

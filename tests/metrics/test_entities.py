@@ -15,6 +15,7 @@ from raybench.core.outputs import Tags
 from raybench.core.protocols import Scored
 from raybench.core.types import FinishReason, Prediction, Sample
 from raybench.metrics.entities import MEASURES, entities, seqeval
+from raybench.metrics.interval import value_if_errors_wrong, wrong_row
 from raybench.metrics.registry import about, get_metric, kinds
 from raybench.metrics.statistics import Statistics
 
@@ -95,6 +96,18 @@ def test_values_are_those_of_seqeval_in_any_order(sentences: list[list[tuple[str
         for kind in ("PER", "LOC", "A-B"):
             expected = report.get(kind, {}).get("f1-score" if measure == "f1" else measure, 0.0)
             assert value_of(f"seqeval_{measure}@{kind}", true, answered) == pytest.approx(expected, abs=1e-15)
+
+
+def test_an_unanswered_sentence_is_one_in_which_nothing_was_found() -> None:
+    true, answered = [["B-PER", "I-PER", "B-LOC"], ["O", "B-PER", "O"]], [["B-PER", "I-PER", "O"], ["O", "O", "O"]]
+
+    for name in ("seqeval_f1", "seqeval_recall", "seqeval_recall@LOC"):
+        metric = get_metric(name)
+        statistics = Statistics(metric)
+        statistics.add([metric.score(scored(true[0], answered[0]))])
+        unanswered = wrong_row(metric, Sample(id="s", fields={}, targets=tuple(true[1])))
+        assert value_if_errors_wrong(statistics, {unanswered: 1}) == value_of(name, true, answered)
+    assert wrong_row(get_metric("seqeval_precision"), Sample(id="s", fields={}, targets=tuple(true[1]))) is None
 
 
 def test_repeats_count_together() -> None:

@@ -220,20 +220,20 @@ def test_every_value_lies_between_all_wrong_and_all_right(x: list[float]) -> Non
 def test_more_errors_never_raise_the_value_if_errors_were_wrong(x: list[float], few: int, more: int) -> None:
     collected = collect(TOKEN_F1, x)
     value = estimate(collected, num_errors=0, draws=0, seed=0).value
-    one, other = (value_if_errors_wrong(collected, num_errors=n) for n in (few, few + more))
+    one, other = (value_if_errors_wrong(collected, {(0.0,): n}) for n in (few, few + more))
 
     assert value is not None
     assert one is not None
     assert other is not None
     assert other <= one <= value
-    assert value_if_errors_wrong(collected, num_errors=0) == value
+    assert value_if_errors_wrong(collected, {}) == value
 
 
 def test_errors_are_wrong_answers_among_all_samples() -> None:
-    assert value_if_errors_wrong(collect(ACC, [1.0, 1.0, 0.0]), num_errors=1) == 0.5
-    assert value_if_errors_wrong(collect(ACC, []), num_errors=4) == 0.0
-    assert value_if_errors_wrong(collect(ACC, []), num_errors=0) is None
-    assert value_if_errors_wrong(collect(PERPLEXITY, [-1.0]), num_errors=1) is None
+    assert value_if_errors_wrong(collect(ACC, [1.0, 1.0, 0.0]), {(0.0,): 1}) == 0.5
+    assert value_if_errors_wrong(collect(ACC, []), {(0.0,): 4}) == 0.0
+    assert value_if_errors_wrong(collect(ACC, []), {}) is None
+    assert value_if_errors_wrong(collect(PERPLEXITY, [-1.0]), {None: 1}) is None
 
 
 def test_a_metric_whose_value_is_not_one_number_a_draw_is_refused() -> None:

@@ -1,10 +1,12 @@
-"""Every built-in metric: the order of samples and how they are cut into shards change no bit of value and error."""
+"""Every built-in metric: the order of samples and how they are cut into shards change no bit of value and error; errors never pay."""
 
 from __future__ import annotations
 
 import random
+from collections import Counter
 from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -14,7 +16,7 @@ from raybench.core.outputs import Classification, Embedding, Spans, Tags
 from raybench.core.protocols import Scored
 from raybench.core.types import Estimate, FinishReason, Generation, Kind, Likelihoods, Output, Prediction, Sample, TextLikelihood
 from raybench.metrics.grouped import GroupMetric, Groups
-from raybench.metrics.interval import estimate
+from raybench.metrics.interval import estimate, value_if_errors_wrong, wrong_row
 from raybench.metrics.registry import get_metric, kinds, metric_names, requests
 from raybench.metrics.statistics import Statistics
 
@@ -24,13 +26,15 @@ ONE = ("greedy_acc", "perplexity", "pseudo_perplexity", "mlm_loss", "denoising_l
 COUNT = 12
 
 
-def answered(name: str, number: int, rng: random.Random) -> Scored:
+def answered(name: str, number: int, rng: random.Random, num_classes: int = 3) -> Scored:
     """A sample of the kind that the metric scores, with any answer."""
     floats = [round(rng.uniform(-5, 0), 3) for _ in range(3)]
     kind = min(kinds(name), key=list(Kind).index)
-    is_one, is_binary = name in ONE, name in ("precision", "recall", "f1", "auroc", "gender_parity", "multirc_em")
-    if is_one or is_binary:
-        floats = floats[: 1 if is_one else 2]
+    if name in ONE:
+        num_classes = 1
+    elif name in ("precision", "recall", "f1", "auroc", "gender_parity", "multirc_em"):
+        num_classes = 2
+    floats = floats[:num_classes]
     likely = Likelihoods(logprobs=tuple(floats), is_greedy=(rng.random() < 0.5,) * len(floats), num_tokens=(2,) * len(floats))
     outputs: dict[Kind, Output] = {
         Kind.LOGLIKELIHOOD: likely,
@@ -97,3 +101,33 @@ def in_order(name: str) -> Estimate:
     found = measured(name, list(range(COUNT)), COUNT)
     assert found.value is not None or "threshold" in name  # which is undefined where no answer is worth giving
     return found
+
+
+UNREADABLE = {
+    *("perplexity", "token_perplexity", "pseudo_perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte"),
+    *("mlm_loss", "denoising_loss", "info_nce", "ece", "brier", "auroc", "auroc_ovr", "pearson", "spearman", "gender_parity"),
+    *("precision_weighted", "recall_weighted", "f1_weighted", "seqeval_precision"),
+    *("squad2_best_exact_threshold", "squad2_best_f1_threshold"),
+}
+"""Metrics for which no statistics are those of a wrong answer."""
+
+
+def test_all_other_metrics_can_count_an_error_as_a_wrong_answer() -> None:
+    for name in metric_names():
+        sample = answered(name, 0, random.Random(0), num_classes=2).sample
+        assert (wrong_row(get_metric(name), sample) is None) == (name in UNREADABLE), name
+
+
+@pytest.mark.parametrize("name", [n for n in metric_names() if n not in UNREADABLE and not isinstance(get_metric(n), GroupMetric)])
+@given(seed=st.integers(0, 10_000))
+def test_more_errors_never_raise_the_value_if_they_were_wrong(name: str, seed: int) -> None:
+    metric, rng = get_metric(name), random.Random(seed)
+    found = [answered(name, i, rng, num_classes=2) for i in range(6)]
+    statistics = Statistics(metric)
+    statistics.add([metric.score(one) for one in found[:3]])
+
+    rows = [wrong_row(metric, one.sample) for one in found[3:]]
+    values = [value_if_errors_wrong(statistics, Counter(rows[:count])) for count in range(4)]
+
+    known = [value for value in values if value is not None]  # of no question of a kind there is none
+    assert all(after <= before + 1e-12 for before, after in pairwise(known)), values
