@@ -23,10 +23,11 @@ def command(run: str, as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps(status.to_json(), indent=1))
         return 0
+    width = len(f"{status.total:,}")
     for pair in status.pairs:
-        click.echo(f"{pair.done:>9,} of {pair.total:>9,} samples  {pair.model} {pair.task}")
+        click.echo(f"{pair.done:>{width},} of {pair.total:>{width},} samples  {pair.model} {pair.task}")
     percent = 100 * status.done / status.total if status.total else 100.0
-    click.echo(f"{status.done:>9,} of {status.total:>9,} samples  {percent:.1f} %  {status.state}")
+    click.echo(f"{status.done:>{width},} of {status.total:>{width},} samples  {percent:.1f} %  {status.state}")
     if status.last_commit is not None and status.state == "running":
         click.echo(f"last commit {time.time() - status.last_commit:.0f} s ago, {status.retries} retries, {status.engines} engines started")
     for name, reason in status.failed_models.items():

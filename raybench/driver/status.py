@@ -29,7 +29,7 @@ class Status:
 
     pairs: Sequence[PairStatus]
     state: str
-    """running, complete, or stopped (resume with the same command)."""
+    """running, complete (perhaps without models that failed), or stopped (resume with the same command)."""
     retries: int
     engines: int
     """Engine processes that were started, over all processes of the run."""
@@ -71,13 +71,14 @@ def read_status(path: str | Path) -> Status:
         done = int(sum(size for name, size in zip(names, sizes, strict=True) if name in found))
         pairs.append(PairStatus(model=pair.model_name, task=pair.task, done=done, total=prompts.num_samples))
     events = list(store.events())
-    complete = all(p.done == p.total for p in pairs)
-    failed = {m["name"]: m["failed"] for m in manifest["plan"]["models"] if m["failed"]}
+    failed = {m["name"]: m["failed"] for m in manifest["plan"]["models"] if m["failed"]} | store.state().get("failed_models", {})
+    is_complete = all(p.done == p.total for p in pairs if p.model not in failed)
+    over = "complete, without the models that failed" if failed else "complete"
     return Status(
         pairs=pairs,
-        state="running" if store.is_held() else "complete" if complete else "stopped; the same command resumes",
+        state="running" if store.is_held() else over if is_complete else "stopped; the same command resumes",
         retries=sum(e["event"] == "retry" for e in events),
         engines=sum(e["event"] == "engine_started" for e in events),
         last_commit=max((e["time"] for e in events if e["event"] == "commit"), default=None),
-        failed_models=failed | store.state().get("failed_models", {}),
+        failed_models=failed,
     )

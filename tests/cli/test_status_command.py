@@ -42,7 +42,7 @@ def test_a_run_that_gave_up_is_resumable(config: Path, call: Call) -> None:
 
     said = call("status", config.parent / "runs" / "small")
 
-    assert "16 of        20 samples  80.0 %  stopped; the same command resumes" in said.out
+    assert "16 of 20 samples  80.0 %  stopped; the same command resumes" in said.out
 
 
 def test_a_failed_model_is_named(config: Path, call: Call) -> None:
@@ -56,3 +56,13 @@ def test_a_folder_that_is_no_run_ends_with_2(config: Path, call: Call) -> None:
 
     assert said.code == 2
     assert "this is no run directory" in said.err
+
+
+def test_a_run_is_over_where_only_models_that_failed_have_no_answers(config: Path, call: Call) -> None:
+    changed = ["--set", "models=[m, b]", "--set", "engine.broken=[b]", "--set", "on_broken_checkpoint=skip"]
+    assert call("run", config, *changed).code == 4
+
+    said = call("status", config.parent / "runs" / "small").out
+
+    assert "20 of 40 samples  50.0 %  complete, without the models that failed\n" in said
+    assert "failed: b: " in said
