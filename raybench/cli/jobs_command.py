@@ -78,7 +78,7 @@ def command() -> None:
     """
 
 
-@command.command("list")
+@command.command("list", short_help="List what was submitted, the oldest first.")
 @address_option()
 @allow_option
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
@@ -95,7 +95,7 @@ def list_jobs(address: str, allow_no_token: bool, as_json: bool) -> int:
     return 0
 
 
-@command.command("status")
+@command.command("status", short_help="Show one job and the last line it wrote.")
 @click.argument("job")
 @address_option()
 @allow_option
@@ -114,7 +114,7 @@ def status(job: str, address: str, allow_no_token: bool, as_json: bool) -> int:
     return 0
 
 
-@command.command("logs")
+@command.command("logs", short_help="Show what a job writes, until it ends.")
 @click.argument("job")
 @address_option()
 @allow_option
@@ -128,7 +128,7 @@ def logs(job: str, address: str, allow_no_token: bool, no_follow: bool) -> int:
     return follow(jobs, job, address)
 
 
-@command.command("cancel")
+@command.command("cancel", short_help="Ask a job to end; what is committed stays.")
 @click.argument("job")
 @address_option()
 @allow_option
@@ -139,7 +139,7 @@ def cancel(job: str, address: str, allow_no_token: bool) -> int:
     return 0
 
 
-@command.command("fetch")
+@command.command("fetch", short_help="Bring a run directory here.")
 @click.argument("job")
 @address_option()
 @allow_option

@@ -30,7 +30,8 @@ def command(as_json: bool, **source: Any) -> int:
     if rows:
         click.echo(_table(rows))
     plan = survey.plan
-    click.echo(f"\n{plan.num_samples} samples in {plan.num_shards} shards, {survey.num_done} of them done, into {survey.path}")
+    shards = f"{plan.num_shards:,} shard{'' if plan.num_shards == 1 else 's'}"
+    click.echo(f"\n{plan.num_samples:,} samples in {shards}, {survey.num_done:,} of them done, into {survey.path}")
     for index, shape in enumerate(plan.shapes):
         users = sum(1 for s in plan.spec_shape if s == index)
         wanted = ", ".join(f"{name} {amount:g}" for name, amount in shape.demand.items() if name != "engine") or "nothing"

@@ -113,8 +113,10 @@ class Progress:
             lines.add_row(name, ProgressBar(total=max(total, 1), completed=done, width=20), Text(f"{done}/{total}"))
         hidden = len(self._active) - MAX_ACTIVE
         more = [Text(f"and {hidden} more", style="dim")] if hidden > 0 else []
-        bar = ProgressBar(total=max(self._total, 1), completed=self._done, width=40)
-        return Group(lines, *more, bar, Text(self._line(), no_wrap=True, overflow="ellipsis"))
+        whole = RichTable.grid()  # a bar alone ends no line
+        whole.add_row(ProgressBar(total=max(self._total, 1), completed=self._done, width=40))
+        whole.add_row(Text(self._line(), no_wrap=True, overflow="ellipsis"))
+        return Group(lines, *more, whole)
 
 
 def _duration(seconds: float) -> str:

@@ -97,6 +97,7 @@ def test_on_a_terminal_at_most_eight_active_tasks_are_drawn() -> None:
     assert "model-8" not in drawn
     assert "and 3 more" in drawn
     assert "━" in drawn
+    assert drawn.splitlines()[-1].startswith("1/100 samples (1 %), 0.0 samples/s, 1 engine")  # not behind the bar
     assert "shard 7: second attempt" in stream.getvalue()
     assert stream.getvalue().endswith("1/100 samples (1 %), 0.0 samples/s, 1 engine\n")
 
