@@ -45,34 +45,57 @@ def notes(table: Table) -> tuple[Note, ...]:
 
 def signatures(table: Table) -> tuple[str, ...]:
     """All different signatures in the order of the rows, each with its models where a row has several signatures."""
-    return tuple(whose + signature for whose, signature in _signed(table))
+    lines: dict[str, None] = {}
+    for signed in _signed(table):
+        lines.update(dict.fromkeys(_with_models([(label, "|".join(parts)) for label, parts in signed])))
+    return tuple(lines)
 
 
 def short_signatures(table: Table) -> tuple[str, ...]:
-    """The same where there is little room: what the signatures of all tasks share stands once, before what is their own."""
-    signed = _signed(table)
-    of_tasks = [signature.split("|") for _, signature in signed if signature.startswith("task:")]
-    shared = [part for part in of_tasks[0][1:] if all(part in other for other in of_tasks)] if len(of_tasks) > 1 else []
-    if not shared:
+    """The same where there is little room: what all tasks share stands once, then what all tasks of a model share, then the rest."""
+    rows = _signed(table)
+    of_tasks = [(label, parts) for signed in rows for label, parts in signed if _is_task(parts)]
+    if len({tuple(parts) for _, parts in of_tasks}) < 2:
         return signatures(table)
-    lines = [f"every task: {'|'.join(shared)}"]
-    for whose, signature in signed:
-        own = [part for part in signature.split("|") if part not in shared] if signature.startswith("task:") else [signature]
-        lines.append(whose + "|".join(own))
+    shared = _common([parts for _, parts in of_tasks])
+    of_model = {label: _common([parts for own, parts in of_tasks if own == label]) for label, _ in of_tasks}
+    lines = {f"every task: {'|'.join(shared)}": None} if shared else {}
+    heads = [(label, "|".join(part for part in parts if part not in shared)) for label, parts in of_model.items()]
+    lines.update(dict.fromkeys(_with_models([head for head in heads if head[1]], always=True)))
+    for signed in rows:
+        own = [(label, [part for part in parts if part not in of_model[label]] if _is_task(parts) else parts) for label, parts in signed]
+        lines.update(dict.fromkeys(_with_models([(label, "|".join(parts)) for label, parts in own])))
     return tuple(lines)
 
 
-def _signed(table: Table) -> tuple[tuple[str, str], ...]:
-    """(models with a colon, or nothing; signature)."""
-    lines: dict[tuple[str, str], None] = {}
-    for row in table.rows:
-        by_signature: dict[str, list[str]] = {}
-        for column, cell in zip(table.columns, row.cells, strict=True):
-            if cell.result is not None and cell.result.signature:  # a withheld result has none
-                by_signature.setdefault(plain(cell.result.signature), []).append(column.label)
-        for signature, labels in by_signature.items():
-            lines[f"{', '.join(labels)}: " if len(by_signature) > 1 else "", signature] = None
-    return tuple(lines)
+def _signed(table: Table) -> list[list[tuple[str, list[str]]]]:
+    """(model, parts of its signature) of every row; a withheld result has no signature."""
+    return [
+        [
+            (column.label, plain(cell.result.signature).split("|"))
+            for column, cell in zip(table.columns, row.cells, strict=True)
+            if cell.result is not None and cell.result.signature
+        ]
+        for row in table.rows
+    ]
+
+
+def _is_task(parts: list[str]) -> bool:
+    """Groups have parts of their own and stay whole."""
+    return parts[0].startswith("task:")
+
+
+def _common(signatures: list[list[str]]) -> list[str]:
+    """Parts that all have; never the first, which names the task."""
+    return [part for part in signatures[0][1:] if all(part in other for other in signatures)]
+
+
+def _with_models(said: list[tuple[str, str]], *, always: bool = False) -> list[str]:
+    """Each different text once, with its models where there are several texts."""
+    by_text: dict[str, list[str]] = {}
+    for label, text in said:
+        by_text.setdefault(text, []).append(label)
+    return [f"{', '.join(labels)}: {text}" if always or len(by_text) > 1 else text for text, labels in by_text.items()]
 
 
 def _answers(table: Table) -> Iterator[Note]:

@@ -115,6 +115,25 @@ def test_signatures_say_once_what_they_share_and_are_folded_between_their_parts(
     )
 
 
+def test_what_all_tasks_of_a_model_share_stands_once(make_result: Callable[..., Result]) -> None:
+    def signed(model: str, task: str, chat: str, dtype: str) -> Result:
+        return make_result(model, task, signature=f"task:{task}|v:1|n:9|chat:{chat}|engine:x|dtype:{dtype}")
+
+    four = (
+        signed("a", "t", "no", "fp32"),
+        signed("b", "t", "yes", "fp32"),
+        signed("a", "u", "no", "fp32"),
+        signed("b", "u", "yes", "bf16"),
+    )
+
+    text = render([Results(run="r", results=four)], "terminal", width=60)
+
+    # written by hand
+    assert text.endswith(
+        "every task: v:1|n:9|engine:x\na: chat:no|dtype:fp32\nb: chat:yes\na: task:t\nb: task:t|dtype:fp32\na: task:u\nb: task:u|dtype:bf16\n"
+    )
+
+
 def test_the_quickstart_s_table_fits_80_columns_without_folding_a_word(make_result: Callable[..., Result]) -> None:
     results = (
         make_result(task="quickstart/arithmetic", metric="exact_match", stderr=0.016, ci95=(0.008, 0.067)),
