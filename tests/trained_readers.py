@@ -96,7 +96,7 @@ def _make_tagger(table: pa.Table, folder: Path) -> None:
         labels = [row["ner_tags"][w] if is_first else -100 for w, is_first in zip(words, first, strict=True)]
         items.append({"input_ids": encoded["input_ids"][i], "labels": labels})
     names = {"id2label": dict(enumerate(LABELS)), "label2id": {n: i for i, n in enumerate(LABELS)}}
-    _train(lambda: BertForTokenClassification(BertConfig(vocab_size=len(tokenizer), **_SHAPE, **names)), items, tokenizer, folder, epochs=4)
+    _train(lambda: BertForTokenClassification(BertConfig(vocab_size=len(tokenizer), **_SHAPE, **names)), items, tokenizer, folder, epochs=3)
     pq.write_table(pa.Table.from_pylist(rows[::HELD_OUT], schema=table.schema), folder / "held_out.parquet")
 
 
@@ -120,7 +120,7 @@ def _make_reader(folder: Path) -> None:
                 "end_positions": stop,
             }
         )
-    _train(lambda: BertForQuestionAnswering(BertConfig(vocab_size=len(tokenizer), **_SHAPE)), items, tokenizer, folder, epochs=10)
+    _train(lambda: BertForQuestionAnswering(BertConfig(vocab_size=len(tokenizer), **_SHAPE)), items, tokenizer, folder, epochs=6)
     text = "".join(json.dumps(row) + "\n" for row in questions(240, seed=2))
     (folder / "held_out.jsonl").write_text(text)
 
