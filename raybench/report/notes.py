@@ -153,15 +153,17 @@ def _noise(table: Table) -> Iterator[Note]:
 
 
 def _partial(table: Table) -> Iterator[Note]:
-    """The marker of limited runs, with the columns it concerns where it does not concern all."""
+    """The marker of limited runs, with the columns it concerns where it does not concern all that have results."""
     limits: dict[str, list[str]] = {}
+    num_answered = 0
     for index, column in enumerate(table.columns):
         results = (row.cells[index].result for row in table.rows)
         parts = [signature_parts(plain(result.signature)) for result in results if result is not None]
         found = {part.get("limit") or "PARTIAL" for part in parts if "limit" in part or "PARTIAL" in part}
+        num_answered += bool(parts)
         if found:
             text = ", ".join(f"limit:{value}" if value != "PARTIAL" else "limited" for value in sorted(found))
             limits.setdefault(text, []).append(column.label)
     for text, labels in limits.items():
-        which = "" if len(labels) == len(table.columns) else f" ({', '.join(labels)})"
+        which = "" if len(labels) == num_answered else f" ({', '.join(labels)})"
         yield Note(text=f"PARTIAL{which}: {text}; not the whole data set, not to be compared with full runs", is_warning=True)

@@ -19,7 +19,7 @@ GROUP_FORM = "group"
 
 _Key = tuple[str, str, str]  # task, form, metric
 
-_PERCENT = re.compile(r"(acc|exact_match|greedy_acc|token_f1$|pass@\d+$)")
+_PERCENT = re.compile(r"((.*_)?acc|exact_match|token_f1$|pass@\d+$)")
 _PERPLEXITY = re.compile(r"(.*_)?perplexity$")
 _SAME_QUESTION = ("v", "split", "data", "prompt", "shots", "limit", "max_tokens")
 """Signature parts that must be equal for two models' numbers to be compared; engine, dtype and chat template may differ."""

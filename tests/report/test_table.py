@@ -21,6 +21,7 @@ def run_of(*results: Result, name: str = "r") -> Results:
     [
         ("acc", "50.0"),
         ("acc_norm", "50.0"),
+        ("prompt_level_strict_acc", "50.0"),  # IFEval's, of lm-evaluation-harness
         ("exact_match[strict]", "50.0"),
         ("token_f1", "50.0"),
         ("pass@1", "50.0"),

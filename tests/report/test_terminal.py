@@ -29,7 +29,7 @@ SEVERAL = """\
 arc_easy, small: 3 errors; acc 41.1, acc_norm 49.9 if they were wrong
 gsm8k, small: 0.5 % of the answers have no extractable answer
 warning: arc_easy: 3 prompts do not fit into 2048 tokens
-PARTIAL (small, large): limit:20; not the whole data set, not to be compared with full runs
+PARTIAL: limit:20; not the whole data set, not to be compared with full runs
 every task: v:1
 small: task:arc_easy|form:loglikelihood|split:test|shots:0|n:1197|err:3|metric:acc
 large: task:arc_easy|form:loglikelihood|split:test|shots:0|n:1200|err:0|metric:acc
