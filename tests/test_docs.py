@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import re
 import shlex
 import subprocess
@@ -134,6 +135,27 @@ def test_plans_that_the_readme_shows_can_be_made_with_the_fake_engine(tmp_path: 
             capture_output=True, text=True, cwd=tmp_path, timeout=120,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
+
+
+def test_the_task_and_the_metric_of_one_s_own_that_the_readme_shows_run(tmp_path: Path) -> None:
+    (shown,) = [
+        block for block in re.findall(r"^```python\n(.*?)^```", README.read_text(), flags=re.DOTALL | re.MULTILINE) if "TASK =" in block
+    ]
+    (tmp_path / "capitals.py").write_text(shown)
+    (tmp_path / "capitals.jsonl").write_text('{"country": "France", "capital": "Paris"}\n{"country": "Italy", "capital": "Rome"}\n')
+    asked = ["run", "--model", "m", "--tasks", "capitals:TASK", "--engine", "fake", "--json"]
+
+    done = subprocess.run(
+        [sys.executable, "-c", "from raybench.cli.main import main; main()", *asked],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=120,
+    )
+
+    assert done.returncode == 0, done.stderr
+    found = {r["metric"]: r["value"] for r in json.loads(done.stdout)["results"]}
+    assert found == {"exact_match": 0.0, "capitals:BRIEF": 1.0}  # the fake engine's texts have eight characters
 
 
 def test_options_that_a_document_names_exist() -> None:
