@@ -18,6 +18,7 @@ from raybench.driver.inspect_rows import Inspected, inspect_samples
 from raybench.driver.paths import model_path
 from raybench.driver.plan import Pair, read_pair
 from raybench.store.files import replace
+from raybench.store.objects import is_uri
 from raybench.store.run_dir import RunDir
 
 
@@ -51,20 +52,22 @@ class Exported:
     """Tasks of the format that the run does not have."""
 
 
-def export(path: Path, form: str, *, model: str | None = None, output: Path | None = None) -> Exported:
+def export(path: str | Path, form: str, *, model: str | None = None, output: Path | None = None) -> Exported:
     """Write the answers of one model to the tasks of a format.
 
     Args:
-        path: The run directory.
+        path: The run directory, or its URI.
         form: Name of the format.
         model: Name in the tables; None: the only one.
-        output: The file; None: `<format>-<model>.zip` in the run directory.
+        output: The file; None: `<format>-<model>.zip` in the run directory; must be named where that is a URI.
 
     Raises:
         ConfigError: when the run has none of the format's tasks, several models, or was limited, or the file's folder is missing.
         IncompleteError: when a sample has no answer.
     """
     wanted = FORMATS[form]
+    if output is None and is_uri(str(path)):
+        raise ConfigError(f"{path}: a submission is a file on this machine. Say which: --output {form}{wanted.suffix}.")
     store = RunDir.open(path)
     manifest = store.manifest()
     pairs = [read_pair(value) for value in manifest["plan"]["pairs"]]
@@ -85,7 +88,7 @@ def export(path: Path, form: str, *, model: str | None = None, output: Path | No
     return Exported(file=file, tasks=tuple(parts), missing=tuple(t for t in wanted.tasks if t not in parts))
 
 
-def _of_model(path: Path, pairs: list[Pair], model: str | None) -> list[Pair]:
+def _of_model(path: str | Path, pairs: list[Pair], model: str | None) -> list[Pair]:
     models = sorted({p.model_name for p in pairs})
     if model is None and len(models) > 1:
         raise ConfigError(f"{path}: a submission is of one model, the run has {', '.join(models)}. Name one: --model.")
@@ -99,7 +102,7 @@ def _of_model(path: Path, pairs: list[Pair], model: str | None) -> list[Pair]:
     return chosen
 
 
-def _answered(path: Path, pair: Pair) -> Iterator[Inspected]:
+def _answered(path: str | Path, pair: Pair) -> Iterator[Inspected]:
     for found in inspect_samples(path, task=pair.task, model=pair.model_name):
         error = next((p for p in found.predictions if p.error_code is not None), None)
         if error is not None:

@@ -66,3 +66,17 @@ def test_samples_without_a_score_can_be_looked_at(answered: Path, call: Call) ->
     assert said.code == 0
     assert "Sentence number 0." in said.out
     assert "unlabelled" in said.out
+
+
+def test_a_run_on_an_object_store_gives_the_same_file_where_it_is_told_to(answered: Path, bucket: str, call: Call) -> None:
+    uri = f"{bucket}/hidden"
+    assert call("run", "hidden.yaml", "--output", uri).code == 0
+    assert call("export", answered, "--format", "glue", "--model", "b").code == 0
+
+    refused = call("export", uri, "--format", "glue", "--model", "b")
+    said = call("export", uri, "--format", "glue", "--model", "b", "--output", "there.zip")
+
+    assert refused.code == 2
+    assert f"{uri}: a submission is a file on this machine. Say which: --output glue.zip." in refused.err
+    assert (said.code, said.out) == (0, "there.zip\n")
+    assert Path("there.zip").read_bytes() == (answered / "glue-b.zip").read_bytes()
