@@ -124,11 +124,16 @@ def test_no_data_beside_the_project_is_left_out(shared: Path) -> None:
     assert {f for f in folders if not f.startswith(OTHERS)} == {folder for _, folder, _ in NATIVE.values()}
 
 
-ALIKE: dict[tuple[Kind, tuple[str, ...]], list[str]] = {}
-"""Form and label names to the tasks that the same models can serve."""
-for _name in NATIVE:
-    for _kind, _form in task_of(_name).forms.items():
-        ALIKE.setdefault((_kind, _form.labels), []).append(_name)
+def alike() -> dict[tuple[Kind, tuple[str, ...]], list[str]]:
+    """Form and label names to the tasks that the same models can serve."""
+    found: dict[tuple[Kind, tuple[str, ...]], list[str]] = {}
+    for name in NATIVE:
+        for kind, form in task_of(name).forms.items():
+            found.setdefault((kind, form.labels), []).append(name)
+    return found
+
+
+ALIKE = alike()
 
 
 @pytest.mark.parametrize(("kind", "labels"), ALIKE, ids=[f"{kind}-{'-'.join(names)[:60]}" for (kind, _), names in ALIKE.items()])
