@@ -149,7 +149,8 @@ class Loop:
             while not self._dispatcher.finished:
                 if self._is_stop_wanted() and not self._outcome.is_stopped:
                     self._outcome.is_stopped = True
-                    self._watcher.note(f"stopping: waiting for {len(self._dispatcher.in_flight)} shards that run")
+                    count = len(self._dispatcher.in_flight)
+                    self._watcher.note(f"stopping: waiting for {count} shard{'' if count == 1 else 's'} at work")
                     self._dispatcher.drain()
                     continue
                 if self._clock() - last_look >= LOOK_S:

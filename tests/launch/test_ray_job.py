@@ -134,7 +134,7 @@ def test_a_run_is_submitted_stopped_resumed_and_fetched(cluster: Head, tmp_path:
     assert double.code == 2
     assert "raybench-cluster of this run is RUNNING" in double.err
     assert cancelled.out == "raybench-cluster: STOPPED\n"
-    assert "stopping: waiting for 1 shards that run" in after.out  # it had time to
+    assert "stopping: waiting for 1 shard at work" in after.out  # it had time to
     assert after.code == 3
     assert again.code == 0, again.out + again.err
     assert "of them from before" in again.out
