@@ -207,7 +207,7 @@ def _rendered(store: RunDir, name: str, rendering: Rendering | HarnessRendering,
             raise RunError(
                 f"{store.name}: the prompts of '{rendering.task.name}' are not those of this run:\n"
                 + "".join(f"  {line}\n" for line in changed)
-                + "Put back what changed, choose another --output, or start afresh with --new."
+                + "Put back what changed, choose another --output, or start afresh with --new (with --reuse for shards that are equal)."
             )
     store.remove_prompts(name)  # left by a run that ended before it had a manifest
     return _write(store, name, rendering)
