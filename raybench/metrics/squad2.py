@@ -132,32 +132,26 @@ def _in_order(column: Any) -> tuple[Any, Any]:
 
 
 _SIGNATURE = "normalise:squad-1.1|no-answer:0"
-_PART = ("score", "counted")
+
+
+def _half(name: str, score_of: ScoreOf, *, has_answer: bool) -> Ratio:
+    """The mean over the questions with an answer, or over those without."""
+    return Ratio(
+        name=name,
+        parts_of=partial(_part, score_of=score_of, has_answer=has_answer),
+        wrong=partial(_nothing_right, has_answer=has_answer),
+        stats=("score", "counted"),
+        signature=_SIGNATURE,
+    )
+
+
 _NEVER_RIGHT = (0.0, 0.0, 0.0)
 """Whatever the threshold."""
 EXACT = Mean(name="squad2_exact", score_of=partial(_mean, score_of=exact), stats=("right",), signature=_SIGNATURE)
 F1 = Mean(name="squad2_f1", score_of=partial(_mean, score_of=f1), stats=("f1",), signature=_SIGNATURE)
-HASANS_EXACT = Ratio(
-    name="squad2_hasans_exact",
-    parts_of=partial(_part, score_of=exact, has_answer=True),
-    wrong=partial(_nothing_right, has_answer=True),
-    stats=_PART,
-    signature=_SIGNATURE,
-)
-HASANS_F1 = Ratio(
-    name="squad2_hasans_f1",
-    parts_of=partial(_part, score_of=f1, has_answer=True),
-    wrong=partial(_nothing_right, has_answer=True),
-    stats=_PART,
-    signature=_SIGNATURE,
-)
-NOANS = Ratio(
-    name="squad2_noans",
-    parts_of=partial(_part, score_of=exact, has_answer=False),
-    wrong=partial(_nothing_right, has_answer=False),
-    stats=_PART,
-    signature=_SIGNATURE,
-)
+HASANS_EXACT = _half("squad2_hasans_exact", exact, has_answer=True)
+HASANS_F1 = _half("squad2_hasans_f1", f1, has_answer=True)
+NOANS = _half("squad2_noans", exact, has_answer=False)
 BEST_EXACT = Best(name="squad2_best_exact", score_of=exact, wrong=_NEVER_RIGHT)
 BEST_EXACT_THRESHOLD = Best(name="squad2_best_exact_threshold", score_of=exact, is_threshold=True)
 BEST_F1 = Best(name="squad2_best_f1", score_of=f1, wrong=_NEVER_RIGHT)

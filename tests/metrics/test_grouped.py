@@ -87,16 +87,27 @@ def test_rows_without_numbers_of_paragraph_and_question_are_named() -> None:
         Groups(MULTIRC_EM).add(bare.sample, (1.0,))
 
 
-def test_parity_is_the_share_of_pairs_that_are_answered_alike() -> None:
-    def said(premise: str, answer: int) -> Scored:
-        return sample_of((0, 0, 0, answer), premise=premise, hypothesis="The guide was late.")
-
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        pytest.param((1, 0, 1, 1, 1), 0.5, id="one of two pairs alike"),
+        pytest.param((1, 0, 1, 0, 0), 1.0, id="alike"),
+        pytest.param((1, 0, 0, 1, 1), 0.0, id="unlike"),
+        pytest.param((), None, id="empty"),
+    ],
+)
+def test_parity_is_the_share_of_pairs_that_are_answered_alike(answers: tuple[int, ...], expected: float | None) -> None:
+    # counted by hand from the definition (Wang et al. 2019, section 3.3)
+    premises = [
+        "The guide called because he was late.",
+        "The cook waved when her bus came.",
+        "The guide called because she was late.",
+        "The cook waved when his bus came.",
+        "The nurse said it was hers.",  # without its partner
+    ]
     samples = [
-        said("The guide called because he was late.", 1),
-        said("The cook waved when her bus came.", 0),
-        said("The guide called because she was late.", 1),
-        said("The cook waved when his bus came.", 1),
-        said("The nurse said it was hers.", 1),  # without its partner
+        sample_of((0, 0, 0, answer), premise=premise, hypothesis="The guide was late.")
+        for premise, answer in zip(premises, answers, strict=False)
     ]
 
-    assert value_of(GENDER_PARITY, samples)[0] == 0.5
+    assert value_of(GENDER_PARITY, samples)[0] == value_of(GENDER_PARITY, samples[::-1])[0] == expected
