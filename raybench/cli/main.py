@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 
 from raybench.core.errors import InternalError, RaybenchError
+from raybench.core.garbage import fewer_collections
 from raybench.core.version import VERSION
 
 COMMANDS = {
@@ -44,7 +45,8 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"raybench.cli.{cmd_name}_command")
+        with fewer_collections():
+            module = importlib.import_module(f"raybench.cli.{cmd_name}_command")
         command: click.Command = module.command
         return command
 

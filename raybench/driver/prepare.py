@@ -13,6 +13,7 @@ from raybench.core.config import RunConfig
 from raybench.core.engine_config import engine_config, merge
 from raybench.core.errors import ConfigError, RunError
 from raybench.core.fingerprint import digest
+from raybench.core.garbage import fewer_collections
 from raybench.core.mistakes import suggest
 from raybench.core.protocols import TableMetric
 from raybench.core.resolve import sampling_for
@@ -44,6 +45,7 @@ class Prepared:
     warnings: Sequence[str]
 
 
+@fewer_collections()
 def prepare(config: RunConfig, store: RunDir, *, has_gpus: bool, tell: Callable[[str], None] = lambda text: None) -> Prepared:
     """Plan a run; renders the prompts that `store` does not have yet.
 

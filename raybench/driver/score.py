@@ -14,6 +14,7 @@ from pathlib import Path
 from raybench.core.config import RunConfig
 from raybench.core.errors import InternalError
 from raybench.core.fingerprint import digest, seed_for
+from raybench.core.garbage import fewer_collections
 from raybench.core.outputs import Classification, Spans
 from raybench.core.protocols import AnyMetric, Scored
 from raybench.core.results import results_to_json
@@ -53,6 +54,7 @@ class Column:
     """What the samples without an answer would add if they were wrong."""
 
 
+@fewer_collections()
 def score(store: RunDir) -> Results:
     """Compute every metric of a run from its stored rows; writes scores/ and results.json.
 

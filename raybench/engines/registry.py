@@ -9,6 +9,7 @@ from typing import Any
 
 from raybench.core.engine_config import EngineConfig, VllmConfig
 from raybench.core.errors import ConfigError
+from raybench.core.garbage import fewer_collections
 from raybench.core.mistakes import suggest
 from raybench.core.protocols import Engine, EngineSpec
 from raybench.core.types import Kind
@@ -56,6 +57,7 @@ TABLE: dict[str, Entry] = {
 }
 
 
+@fewer_collections()
 def make_engine(spec: EngineSpec) -> Engine:
     """Make the engine of `spec`: loads its checkpoint.
 
