@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Literal
 
 from raybench.core.checkpoint import Checkpoint
@@ -56,6 +57,7 @@ class FakeEngine:
         names = {checkpoint.uri, checkpoint.uri.rstrip("/").rpartition("/")[2]}
         if names & set(self._options.broken):
             raise CheckpointError(f"checkpoint '{checkpoint.uri}': broken, as engine.broken of the fake engine says. Take it off the list.")
+        self.__dict__.pop("_noise", None)
         self._salt = hashlib.blake2b((checkpoint.identity or checkpoint.uri).encode("utf-8", "surrogatepass"), digest_size=16).digest()
         return True
 
@@ -213,10 +215,20 @@ class FakeEngine:
         return Prediction.failed(request, ErrorCode.OVERLONG, f"a prompt of {len(context)} characters; engine.context is {room}.")
 
     def _hex(self, text: str, num_characters: int) -> str:
-        data = text.encode("utf-8", "surrogatepass")
-        if num_characters <= 128:
-            return hashlib.blake2b(data, digest_size=64, salt=self._salt).hexdigest()[:num_characters]
-        return hashlib.shake_128(self._salt + data).hexdigest((num_characters + 1) // 2)[:num_characters]
+        """A digest of the text; a longer one goes on with a stretch of noise that the digest chooses, so that it costs no more."""
+        digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=64, salt=self._salt).hexdigest()
+        if num_characters <= len(digest):
+            return digest[:num_characters]
+        noise, start, rest = self._noise, int(digest[:5], 16), num_characters - len(digest)
+        if start + rest > len(noise):
+            noise = noise[start:] + noise * (rest // len(noise) + 1)
+            start = 0
+        return digest + noise[start : start + rest]
+
+    @cached_property
+    def _noise(self) -> str:
+        """2**20 characters that do not compress: repetitions are further apart than a compressor looks back."""
+        return hashlib.shake_128(self._salt).hexdigest(2**19)
 
     def _number(self, text: str) -> float:
         """A number in [0, 1) drawn from a hash."""

@@ -24,6 +24,20 @@ MAX_LOGITS = 2**28
 _SOFTMAX_ROWS = 256  # positions whose logits are widened to float32 at once
 
 
+class _Selection:
+    """Which positions go through the output layer: a hook before it. It does not know the model, so that a model is free once it is dropped."""
+
+    def __init__(self) -> None:
+        self.at: Any = None  # of the flattened batch; None: all
+
+    def __call__(self, _: Any, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        """What follows the layer (scaling, soft-capping) is the model's own and works on any number of positions."""
+        if self.at is None:
+            return None
+        states = args[0].flatten(0, -2)
+        return states[self.at.to(states.device)][None], *args[1:]
+
+
 class Scorer:
     """Scores items with a causal language model of transformers. Softmax always in float32."""
 
@@ -37,11 +51,11 @@ class Scorer:
         self._model = model
         self.batch_tokens = batch_tokens
         """May be lowered between two calls, when memory runs out."""
-        self._at: Any = None  # positions of the flattened batch that go through the output layer; None: all
+        self._selection = _Selection()
         head = model.get_output_embeddings()
         self._selects = head is not None
         if head is not None:
-            head.register_forward_pre_hook(self._select)
+            head.register_forward_pre_hook(self._selection)
         self.notice: str | None = None
         """Why nothing is shared, once `masks` has found that out."""
 
@@ -163,18 +177,11 @@ class Scorer:
 
     @contextmanager
     def _only_at(self, at: Any) -> Iterator[Any]:
-        self._at = at
+        self._selection.at = at
         try:
             yield at
         finally:
-            self._at = None
-
-    def _select(self, _: Any, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        """Before the output layer; what follows it (scaling, soft-capping) is the model's own and works on any number of positions."""
-        if self._at is None:
-            return None
-        states = args[0].flatten(0, -2)
-        return states[self._at.to(states.device)][None], *args[1:]
+            self._selection.at = None
 
     def _difference(self, masks: TreeMask) -> str | None:
         """What is different between a tree, in pieces, and rows; None where nothing is."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -69,11 +70,17 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(t in text for t in ("out of memory", "not enough memory", "can't allocate memory"))
 
 
-def free() -> None:
-    """Give memory that nothing refers to back to the device."""
+def free(dropped: weakref.ref[Any] | None = None) -> None:
+    """Give memory that nothing refers to back to the device.
+
+    Args:
+        dropped: A model that was let go. Where nothing holds it any more, its memory is free already, and the search for cycles, which walks
+            through every object that lives, is left out.
+    """
     import torch
 
-    gc.collect()
+    if dropped is None or dropped() is not None:
+        gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     if torch.backends.mps.is_available():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -65,8 +66,9 @@ class PytorchCausalEngine(TransformersEngine):
 
     def close(self) -> None:
         """Free the model's memory."""
+        model = weakref.ref(self._loaded.model)
         del self._loaded, self._scorer, self._generator, self._prompter
-        free()
+        free(model)
 
     def _take(self, loaded: pytorch_load.Loaded, checkpoint: Checkpoint) -> None:
         self._loaded = loaded

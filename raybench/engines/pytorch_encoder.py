@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -93,8 +94,9 @@ class PytorchEncoderEngine(TransformersEngine):
 
     def close(self) -> None:
         """Free the model's memory."""
+        model = weakref.ref(self._loaded.model)
         del self._loaded, self._reader
-        free()
+        free(model)
 
     def _take(self, loaded: pytorch_load.Loaded, checkpoint: Checkpoint) -> None:
         config, tokenizer = loaded.model.config, loaded.tokenizer

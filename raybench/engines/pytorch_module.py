@@ -19,6 +19,7 @@ A row's output must not depend on padding or on the other rows of its batch.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -136,8 +137,9 @@ class PytorchModuleEngine(PytorchEngine):
 
     def close(self) -> None:
         """Free the module's memory."""
+        model = weakref.ref(self._module)
         del self._module
-        free()
+        free(model)
 
 
 def _decoded(net: Net, rows: Sequence[TokenRow], own: Any) -> list[list[int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -59,8 +60,9 @@ class PytorchSeq2seqEngine(TransformersEngine):
 
     def close(self) -> None:
         """Free the model's memory."""
+        model = weakref.ref(self._loaded.model)
         del self._loaded, self._prompter, self._writer, self._reader
-        free()
+        free(model)
 
     def _take(self, loaded: pytorch_load.Loaded, checkpoint: Checkpoint) -> None:
         self._loaded = loaded

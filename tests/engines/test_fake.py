@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import multiprocessing
+from dataclasses import replace
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from raybench.core.checkpoint import Checkpoint
 from raybench.core.errors import CheckpointError, EngineDead, EngineError
 from raybench.core.protocols import EngineSpec
-from raybench.core.types import ErrorCode, Generation, Kind, Likelihoods, Request
+from raybench.core.types import ErrorCode, Generation, Kind, Likelihoods, Request, Sampling
 from raybench.engines.fake import FakeEngine
 
 
@@ -40,6 +42,20 @@ def test_the_length_of_an_answer_is_configured(num_characters: int, expected: in
 
     assert isinstance(output, Generation)
     assert len(output.text) == expected
+
+
+@pytest.mark.parametrize("num_characters", [2_000, 3_000_000])
+def test_long_answers_differ_and_do_not_compress(num_characters: int) -> None:
+    engine = fake(num_characters=num_characters)
+    requests = [replace(r, sampling=Sampling(max_tokens=num_characters)) for r in ask("a", "b", "c")]
+
+    texts = [p.output.text for p in engine.run(requests) if isinstance(p.output, Generation)]
+
+    assert [len(t) for t in texts] == [num_characters] * 3
+    assert len(set(texts)) == 3
+    assert len(pa.compress("".join(texts).encode(), codec="lz4", asbytes=True)) > 2.9 * num_characters
+    assert [p.output for p in fake(num_characters=num_characters).run(requests)] == [p.output for p in engine.run(requests)]
+    assert texts[0] != fake("other", num_characters=num_characters).run(requests)[0].output.text
 
 
 def test_echo_answers_with_the_prompt() -> None:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import gc
 import json
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from raybench.core.checkpoint import Checkpoint
 from raybench.core.errors import EngineError
 from raybench.core.protocols import Answers, EngineSpec
 from raybench.core.types import Kind, Likelihoods, Prediction, Request, Sampling
-from raybench.engines.memory import is_out_of_memory
+from raybench.engines.memory import free, is_out_of_memory
 from raybench.engines.pytorch_causal import PytorchCausalEngine
 
 CHOICES = [Request(sample_id=str(i), kind=Kind.LOGLIKELIHOOD, prompt="word " * (10 + i), continuations=("a", "bcd")) for i in range(12)]
@@ -110,6 +112,34 @@ def test_a_real_allocator_that_refuses_is_understood(tiny_llama: Path) -> None:
     num_rows, num_scores, batch_tokens, is_halved = json.loads(done.stdout.splitlines()[-1])
     assert (num_rows, num_scores, is_halved) == (600, 1, True)
     assert batch_tokens < 2**20
+
+
+def test_a_closed_engine_has_let_go_of_its_model_without_a_search_for_cycles(engine: PytorchCausalEngine) -> None:
+    engine.run([CHOICES[0], TEXTS[0], PROMPTS[0]])  # the probes and every way of answering leave nothing that holds the model
+    model = weakref.ref(engine._loaded.model)
+    gc.disable()
+    try:
+        engine.close()
+        assert model() is None
+    finally:
+        gc.enable()
+
+
+def model_that_holds_itself() -> Any:
+    import torch
+
+    model = torch.nn.Linear(1, 1)
+    model.register_forward_pre_hook(lambda *_: model)
+    return model
+
+
+def test_a_model_in_a_cycle_is_freed_as_well() -> None:
+    dropped = weakref.ref(model_that_holds_itself())
+    assert dropped() is not None
+
+    free(dropped)
+
+    assert dropped() is None
 
 
 def test_other_errors_are_not_taken_for_memory() -> None:
