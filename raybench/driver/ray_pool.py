@@ -27,7 +27,7 @@ from raybench.core.ray_auth import auth_mode, has_token
 from raybench.driver.dispatch import MAX_IN_FLIGHT
 from raybench.driver.pool import bring_in, slots_of
 from raybench.driver.ray_metrics import ActorMetrics, DriverMetrics
-from raybench.driver.wire import pack_answer, pack_work, unpack_answer, unpack_work
+from raybench.driver.wire import Packed, pack_answer, pack_work, unpack_answer, unpack_work
 from raybench.driver.work import run_shard
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class EngineActor:
         capacity = self._engine.concurrency, slots_of(self._engine)
         return "started", *capacity, self._engine.reproducible, seconds, platform.node(), os.getpid(), loaded, _node_id()
 
-    def run(self, packed: bytes) -> tuple[Any, ...] | bytes:
+    def run(self, packed: bytes) -> tuple[Any, ...] | Packed:
         """Answer a shard, packed by `pack_work`. Returns `pack_answer`, ("failed", message) or ("dead", message)."""
         if self._engine is None:
             return "failed", "the engine holds no checkpoint"
@@ -142,8 +142,7 @@ class RayPool:
             resources=custom,
             max_restarts=0,
             max_task_retries=0,
-            # threads: a shard each, and questions about progress; PyTorch works on one shard at a time, and keeps memory for every thread
-            max_concurrency=4 if spec.kind == "pytorch" else MAX_IN_FLIGHT + 2,
+            max_concurrency=_num_threads(spec),
             scheduling_strategy=None if len(bundles) == 1 else self._group(engine, bundles),
         )
         self._actors[engine] = actor.remote()
@@ -205,7 +204,7 @@ class RayPool:
                 )  # fmt: skip
             case ("checkpoint", message):
                 return CheckpointFailed(engine=engine, spec=index, message=message)
-            case bytes():
+            case bytes() | (bytes(), _):
                 batch, measured = unpack_answer(answer)
                 return Done(engine=engine, shard=index, batch=batch, measured=measured)
             case ("failed", message):
@@ -269,6 +268,12 @@ class RayPool:
             self.stop(engine)
         if self._owns:
             self._ray.shutdown()
+
+
+def _num_threads(spec: EngineSpec) -> int:
+    """Threads of an actor: one a shard, and two for questions about progress. No more than needed: allocators keep memory for every thread."""
+    in_flight = {"pytorch": 2, "fake": int(spec.options.get("concurrency", MAX_IN_FLIGHT))}
+    return in_flight.get(spec.kind, MAX_IN_FLIGHT) + 2
 
 
 def _bundles(demand: Mapping[str, float]) -> list[dict[str, float]]:

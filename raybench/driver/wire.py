@@ -14,6 +14,10 @@ from raybench.core import schema
 from raybench.core.protocols import Measured, Work
 from raybench.core.types import Kind
 
+LARGE = 100_000
+"""Bytes from which Ray (2.60: max_direct_call_object_size) keeps a result in its object store instead of sending it along with the reply."""
+Packed = bytes | tuple[bytes, pa.Buffer]
+
 
 def pack_work(work: Work) -> bytes:
     """A shard for an actor of the same version of raybench."""
@@ -23,18 +27,24 @@ def pack_work(work: Work) -> bytes:
 def unpack_work(data: bytes) -> Work:
     """Inverse of `pack_work`."""
     shard, asking, requests, shots = pickle.loads(data)
-    return Work(shard=shard, asking=asking, requests=_rows(requests, schema.REQUESTS), shots=_rows(shots, schema.SHOTS))
+    return Work(
+        shard=shard, asking=asking, requests=_rows(pa.py_buffer(requests), schema.REQUESTS), shots=_rows(pa.py_buffer(shots), schema.SHOTS)
+    )
 
 
-def pack_answer(kind: Kind, batch: pa.RecordBatch, measured: Measured) -> bytes:
-    """Content rows and what was measured."""
-    return pickle.dumps((kind, _message(batch), measured), protocol=5)
+def pack_answer(kind: Kind, batch: pa.RecordBatch, measured: Measured) -> Packed:
+    """Content rows and what was measured; many rows in a buffer of their own, which Ray writes to its object store without another copy."""
+    message = batch.serialize()
+    if message.size < LARGE:
+        return pickle.dumps((kind, message.to_pybytes(), measured), protocol=5)
+    return pickle.dumps((kind, None, measured), protocol=5), message
 
 
-def unpack_answer(data: bytes) -> tuple[pa.RecordBatch, Measured]:
-    """Inverse of `pack_answer`."""
-    kind, rows, measured = pickle.loads(data)
-    return _rows(rows, schema.predictions_schema(kind)), measured
+def unpack_answer(data: Packed) -> tuple[pa.RecordBatch, Measured]:
+    """Inverse of `pack_answer`; the rows of a buffer stay where they are, in the object store, until they are let go."""
+    head, message = (data, None) if isinstance(data, bytes) else data
+    kind, rows, measured = pickle.loads(head)
+    return _rows(message or pa.py_buffer(rows), schema.predictions_schema(kind)), measured
 
 
 def _message(batch: pa.RecordBatch) -> bytes:
@@ -42,5 +52,5 @@ def _message(batch: pa.RecordBatch) -> bytes:
     return message
 
 
-def _rows(message: bytes, columns: pa.Schema) -> pa.RecordBatch:
-    return pa.ipc.read_record_batch(pa.py_buffer(message), columns)
+def _rows(message: pa.Buffer, columns: pa.Schema) -> pa.RecordBatch:
+    return pa.ipc.read_record_batch(message, columns)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pyarrow as pa
+import pytest
 
 from raybench.core import schema
 from raybench.core.protocols import Measured, Work
@@ -32,14 +33,17 @@ def test_a_slice_of_a_table_travels_alone() -> None:
     assert len(packed) < 20_000
 
 
-def test_answers_and_error_rows_arrive_as_they_were_given() -> None:
+@pytest.mark.parametrize("repeats", [1, 200_000], ids=["small", "large"])
+def test_answers_and_error_rows_arrive_as_they_were_given(repeats: int) -> None:
     refused = Prediction.failed(Request(sample_id="2", kind=Kind.GENERATE), ErrorCode.OVERLONG, "too long")
-    answers = [Prediction(sample_id="1", finish_reason=FinishReason.STOP, output=Generation(text="是")), refused]
+    answers = [Prediction(sample_id="1", finish_reason=FinishReason.STOP, output=Generation(text="是" * repeats)), refused]
     batch = schema.to_batch(answers, Kind.GENERATE)
     measured = Measured(started=1.5, seconds=0.25, node="n", pid=3, num_prompt_tokens=10, num_output_tokens=20)
 
-    found, found_measured = unpack_answer(pack_answer(Kind.GENERATE, batch, measured))
+    packed = pack_answer(Kind.GENERATE, batch, measured)
+    found, found_measured = unpack_answer(packed)
 
+    assert isinstance(packed, tuple) == (repeats > 1)  # a large one has its rows in a buffer of their own
     assert found == batch
     assert schema.from_batch(found, Kind.GENERATE) == answers
     assert found_measured == measured
