@@ -16,12 +16,12 @@ from raybench.core.protocols import Done, Measured, Pool, Started
 from raybench.core.schema import keys_of
 from raybench.core.types import Asking
 from raybench.driver.actions import Action, Commit, Load, Note, Run, Shape, Shards, Start, Stop
+from raybench.driver.compactor import Compactor
 from raybench.driver.dispatch import Dispatcher
 from raybench.driver.paths import model_path, task_path
 from raybench.driver.plan import Plan
 from raybench.driver.work import make_work
 from raybench.store.events import EventLog
-from raybench.store.files import sha256_of
 from raybench.store.prompt_set import PromptSet
 from raybench.store.run_dir import RunDir
 from raybench.store.shard_files import Committed
@@ -92,13 +92,14 @@ class Loop:
         skips_broken: bool,
         events: EventLog,
         telemetry: TelemetryWriter,
+        compactor: Compactor,
         watcher: Watcher,
         is_stop_wanted: Callable[[], bool],
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._plan, self._prompts, self._store, self._pool = plan, prompts, store, pool
-        self._events, self._telemetry, self._watcher = events, telemetry, watcher
+        self._events, self._telemetry, self._compactor, self._watcher = events, telemetry, compactor, watcher
         self._is_stop_wanted, self._clock, self._wall = is_stop_wanted, clock, wall
         self._skips_broken = skips_broken
         self._shapes = shapes
@@ -130,9 +131,6 @@ class Loop:
         self._shots: OrderedDict[str, pa.RecordBatch] = OrderedDict()
         self._outcome = Outcome()
         self._told: set[str] = set()
-        # compaction reads and writes whole files: beside the loop, one at a time, and waited for at the end
-        self._compactor = ThreadPoolExecutor(1, thread_name_prefix="raybench-compaction")
-        self._compactions: list[Future[dict[str, str] | None]] = []
 
     def run(self) -> Outcome:
         """Until everything is done, given up, or a stop is wanted and what runs has ended.
@@ -144,7 +142,7 @@ class Loop:
         try:
             for pair in self._plan.pairs:
                 if self._left[pair.index] == 0:  # finished before; perhaps killed before it was compacted
-                    self._compactions.append(self._compactor.submit(self._compact, pair.index))
+                    self._compactor.submit(pair.index)
             self._perform(self._dispatcher.begin(begin))
             while not self._dispatcher.finished:
                 if self._is_stop_wanted() and not self._outcome.is_stopped:
@@ -188,13 +186,8 @@ class Loop:
             self._settle(leave=0)
             self._show()  # the last commits as well
         finally:
-            self._pool.close()
             self._committer.shutdown(wait=True)
             self._settle_rest()
-            self._compactor.shutdown(wait=True)
-        for compaction in self._compactions:
-            if (made := compaction.result()) is not None:
-                self._log("compacted", **made)
         self._outcome.is_stopped = self._outcome.is_stopped and not self._dispatcher.is_complete
         self._outcome.given_up = dict(self._dispatcher.given_up)
         self._outcome.failed_models = {self._plan.models[m].name: text for m, text in self._dispatcher.failed_models.items()}
@@ -294,7 +287,7 @@ class Loop:
         )
         self._done_samples += self._count(shard)
         if self._left[pair.index] == 0:
-            self._compactions.append(self._compactor.submit(self._compact, pair.index))
+            self._compactor.submit(pair.index)
 
     def _tell_notices(self, shard: int, measured: Measured) -> None:
         """What an engine has to say about a shard: shown once a model, a lowered budget once a task; the log has every lowered budget."""
@@ -319,14 +312,6 @@ class Loop:
         self._done_rows[pair] += size
         self._left[pair] -= 1
         return size
-
-    def _compact(self, index: int) -> dict[str, str] | None:
-        """Compact a finished (model, task); what the event log should know of the new file."""
-        pair = self._plan.pairs[index]
-        task, model = task_path(pair.task), model_path(pair.model_name)
-        if not self._store.compact(task, model, [self._plan.fingerprints[s] for s in pair.shards]):
-            return None
-        return {"task": task, "model": model, "sha256": sha256_of(self._store.shard_files(task, model).compacted)}
 
     def _note(self, note: Note) -> None:
         self._outcome.num_retries += note.kind == "retry"

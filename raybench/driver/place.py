@@ -15,8 +15,8 @@ from raybench.driver.pool import LocalPool
 class Place:
     """A pool, perhaps still on its way."""
 
-    def __init__(self, pool: Callable[[], Pool], *, has_gpus: bool) -> None:
-        self._pool = pool
+    def __init__(self, pool: Callable[[], Pool], *, has_gpus: bool, leave: Callable[[], object]) -> None:
+        self._pool, self._leave = pool, leave
         self.has_gpus = has_gpus
         """Whether there are GPUs for the engines."""
 
@@ -27,6 +27,10 @@ class Place:
             ConfigError: when the cluster cannot be joined or started.
         """
         return self._pool()
+
+    def leave(self) -> None:
+        """The engines are not needed any more. Ray takes more than a second to end, and does so while the scores are computed."""
+        self._leave()
 
 
 def wants_ray(config: RunConfig) -> bool:
@@ -43,39 +47,29 @@ def wants_ray(config: RunConfig) -> bool:
 
 @contextmanager
 def open_place(config: RunConfig, given: Pool | None, tell: Callable[[str], None]) -> Iterator[Place]:
-    """The place of a run; closed at the end unless it was given.
+    """The place of a run; its pool is closed at the end at the latest.
 
     A cluster that is joined is joined at once, since a plan depends on its GPUs. One that is started on this machine takes seconds of
     waiting for its processes: it starts in a thread, while the prompts are rendered.
     """
-    if given is not None:
-        yield Place(lambda: given, has_gpus=_offers_gpus(given))
-        return
-    if not wants_ray(config):
-        local = LocalPool()
+    if given is not None or not wants_ray(config):
+        pool = LocalPool() if given is None else given
         try:
-            yield Place(lambda: local, has_gpus=has_local_gpus())
+            yield Place(lambda: pool, has_gpus=_offers_gpus(pool), leave=pool.close)
         finally:
-            local.close()
+            pool.close()
         return
     from raybench.driver.ray_pool import RayPool
 
-    if config.ray.address:
-        tell(f"joining Ray at {config.ray.address}")
-        joined = RayPool(config.ray)
+    tell(f"joining Ray at {config.ray.address}" if config.ray.address else "starting Ray on this machine")
+    with ThreadPoolExecutor(1, thread_name_prefix="raybench-ray") as beside:
+        opening: Future[Pool] = beside.submit(RayPool, config.ray)
+        has_gpus = _offers_gpus(opening.result()) if config.ray.address else has_local_gpus()
         try:
-            yield Place(lambda: joined, has_gpus=_offers_gpus(joined))
-        finally:
-            joined.close()
-        return
-    tell("starting Ray on this machine")
-    with ThreadPoolExecutor(1, thread_name_prefix="raybench-ray") as starter:
-        opening: Future[Pool] = starter.submit(RayPool, config.ray)
-        try:
-            yield Place(opening.result, has_gpus=has_local_gpus())
+            yield Place(opening.result, has_gpus=has_gpus, leave=lambda: beside.submit(opening.result().close))
         finally:
             if opening.exception() is None:
-                opening.result().close()
+                beside.submit(opening.result().close).result()
 
 
 def _offers_gpus(pool: Pool) -> bool:

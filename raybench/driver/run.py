@@ -23,6 +23,7 @@ from raybench.core.protocols import Pool
 from raybench.core.secrets import refuse_secrets
 from raybench.core.types import Results
 from raybench.driver.actions import Shape
+from raybench.driver.compactor import Compactor
 from raybench.driver.environment import describe_machine
 from raybench.driver.loop import Loop, Outcome, Watcher
 from raybench.driver.models import skips_broken
@@ -33,6 +34,7 @@ from raybench.driver.pool import LocalPool
 from raybench.driver.prepare import Prepared, prepare
 from raybench.driver.score import score
 from raybench.driver.stop import StopFlag, stop_on_signals
+from raybench.store.events import EventLog
 from raybench.store.manifest import differences
 from raybench.store.objects import is_uri
 from raybench.store.run_dir import RunDir
@@ -110,7 +112,9 @@ def run(
         for source in reuse:
             take_over(store, plan, RunDir.open(source))
         done = committed(store, plan)
-        outcome = _execute(config, store, prepared, place.pool(), shapes, done, watch, echo)
+        with store.event_log(echo) as events, Compactor(store, plan, events) as compactor:
+            outcome = _execute(config, store, prepared, place.pool(), shapes, done, watch, events, compactor)
+            place.leave()
         store.write_state(
             {
                 "failed_models": dict(outcome.failed_models),
@@ -217,13 +221,14 @@ def _execute(
     shapes: list[Shape],
     done: set[int],
     watch: WatcherFactory,
-    echo: Callable[[str], None] | None,
+    events: EventLog,
+    compactor: Compactor,
 ) -> Outcome:
     plan = prepared.plan
     flag = StopFlag()
     samples_done = int(sum(plan.shard_stop[s] - plan.shard_start[s] for s in done))
     display: AbstractContextManager[Watcher] = nullcontext(Silent()) if watch is None else watch(plan.num_samples, samples_done)
-    with store.event_log(echo) as events, store.telemetry_writer() as telemetry, display as watcher, stop_on_signals(flag):
+    with store.telemetry_writer() as telemetry, display as watcher, stop_on_signals(flag):
         events.append("begin", time=time.time(), shards=plan.num_shards, done=len(done))
         loop = Loop(
             plan,
@@ -238,6 +243,7 @@ def _execute(
             skips_broken=skips_broken(config, len(plan.models)),
             events=events,
             telemetry=telemetry,
+            compactor=compactor,
             watcher=watcher,
             is_stop_wanted=flag,
         )
