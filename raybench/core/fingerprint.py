@@ -32,8 +32,7 @@ def seed_for(run_seed: int, task: str, sample_id: str, repeat: int, purpose: str
 
 def batch_digest(batch: pa.RecordBatch) -> str:
     """Digest of the rows of `batch`: equal for equal values, whatever the offsets, slices or validity buffers."""
-    hasher = hashlib.sha256()
-    hasher.update(canonical_json([batch.num_rows, [[f.name, str(f.type)] for f in batch.schema]]).encode())
+    hasher = hashlib.sha256(canonical_json([batch.num_rows, [[f.name, str(f.type)] for f in batch.schema]]).encode())
     for column in batch.columns:
         _update(hasher, column)
     return hasher.hexdigest()[:DIGEST_LENGTH]
@@ -41,42 +40,49 @@ def batch_digest(batch: pa.RecordBatch) -> str:
 
 def _update(hasher: hashlib._Hash, array: pa.Array) -> None:
     """Feed the values of one array: nulls, then lengths, then the values that are not null."""
-    if array.null_count:
+    kind, has_nulls = array.type, array.null_count > 0
+    if has_nulls:
         hasher.update(b"n" + np.packbits(array.is_null().to_numpy(zero_copy_only=False)).tobytes())
     else:
         hasher.update(b"v")
-    kind = array.type
-    if pa.types.is_struct(kind):
+    number = kind.id
+    if number == pa.lib.Type_STRUCT:
         for index in range(kind.num_fields):
-            # flatten-like access that keeps the parent's nulls
-            _update(hasher, pc.struct_field(array, index))
+            # with the parent's nulls, which `field` leaves out
+            _update(hasher, pc.struct_field(array, index) if has_nulls else array.field(index))
         return
-    if array.null_count:
+    if has_nulls:
         array = array.drop_null()
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        hasher.update(_bytes(pc.list_value_length(array)))
+    if number in _LISTS:
+        hasher.update(np.diff(array.offsets.to_numpy()).tobytes())
         _update(hasher, array.flatten())
-    elif pa.types.is_string(kind) or pa.types.is_binary(kind) or pa.types.is_large_string(kind):
-        hasher.update(_bytes(pc.binary_length(array)))
-        hasher.update(_text_bytes(array))
-    elif pa.types.is_boolean(kind):
+    elif number in _TEXTS:
+        lengths, text = _lengths_and_bytes(array)
+        hasher.update(lengths)
+        hasher.update(text)
+    elif number == pa.lib.Type_BOOL:
         hasher.update(np.packbits(array.to_numpy(zero_copy_only=False)).tobytes())
-    elif pa.types.is_null(kind):
+    elif number == pa.lib.Type_NA:
         hasher.update(str(len(array)).encode())
     else:
-        hasher.update(_bytes(array))
+        hasher.update(array.to_numpy(zero_copy_only=False).tobytes())
 
 
-def _bytes(array: pa.Array) -> bytes:
-    return bytes(array.to_numpy(zero_copy_only=False).tobytes())
+_LISTS = frozenset({pa.lib.Type_LIST, pa.lib.Type_LARGE_LIST})
+_TEXTS = {
+    pa.lib.Type_STRING: np.int32,
+    pa.lib.Type_BINARY: np.int32,
+    pa.lib.Type_LARGE_STRING: np.int64,
+    pa.lib.Type_LARGE_BINARY: np.int64,
+}
+"""Type to that of its offsets; numbers of types are compared, since Arrow's `is_string` and the like take a microsecond each."""
 
 
-def _text_bytes(array: pa.Array) -> memoryview:
-    """The bytes of all strings of an array without nulls, joined, without copying."""
-    wide = pa.types.is_large_string(array.type) or pa.types.is_large_binary(array.type)
+def _lengths_and_bytes(array: pa.Array) -> tuple[bytes, memoryview]:
+    """The lengths of all strings of an array without nulls, and their bytes, joined, without copying."""
     _, offsets_buffer, data = array.buffers()
-    if data is None or len(array) == 0:
-        return memoryview(b"")
-    offsets = np.frombuffer(offsets_buffer, dtype=np.int64 if wide else np.int32)
-    start, stop = int(offsets[array.offset]), int(offsets[array.offset + len(array)])
-    return memoryview(data)[start:stop]
+    if len(array) == 0:
+        return b"", memoryview(b"")
+    offsets = np.frombuffer(offsets_buffer, dtype=_TEXTS[array.type.id])[array.offset : array.offset + len(array) + 1]
+    text = memoryview(b"") if data is None else memoryview(data)[int(offsets[0]) : int(offsets[-1])]
+    return np.diff(offsets).tobytes(), text

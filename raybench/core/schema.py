@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import repeat as always
+from operator import attrgetter
 from typing import Any
 
 import pyarrow as pa
@@ -146,11 +147,11 @@ def to_batch(predictions: Sequence[Prediction], kind: Kind) -> pa.RecordBatch:
         [p.sample_id for p in predictions],
         [p.request for p in predictions],
         [p.repeat for p in predictions],
-        [p.finish_reason.value for p in predictions],
+        [p.finish_reason for p in predictions],
         [p.num_prompt_tokens for p in predictions],
         [p.num_output_tokens for p in predictions],
         [p.num_truncated_tokens for p in predictions],
-        [None if p.error_code is None else p.error_code.value for p in predictions],
+        [p.error_code for p in predictions],
         [p.error_message for p in predictions],
     ]
     try:
@@ -162,10 +163,11 @@ def to_batch(predictions: Sequence[Prediction], kind: Kind) -> pa.RecordBatch:
 
 
 def _outputs_to_array(outputs: list[Output | None], kind: pa.StructType) -> pa.StructArray:
-    missing = [o is None for o in outputs]
-    children = [pa.array([None if o is None else getattr(o, field.name) for o in outputs], field.type) for field in kind]
-    mask = pa.array(missing, pa.bool_()) if any(missing) else None
-    return pa.StructArray.from_arrays(children, fields=list(kind), mask=mask)
+    fields = list(kind)
+    if None not in outputs:
+        return pa.StructArray.from_arrays([pa.array(list(map(attrgetter(f.name), outputs)), f.type) for f in fields], fields=fields)
+    children = [pa.array([None if o is None else getattr(o, f.name) for o in outputs], f.type) for f in fields]
+    return pa.StructArray.from_arrays(children, fields=fields, mask=pa.array([o is None for o in outputs], pa.bool_()))
 
 
 def _surrogate_message(predictions: Sequence[Prediction]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from raybench.core.errors import InternalError
 from raybench.core.fingerprint import seed_for
@@ -38,14 +39,18 @@ def run_shard(engine: Engine, work: Work) -> tuple[pa.RecordBatch, Measured]:
         seconds=time.perf_counter() - begin,
         node=platform.node(),
         pid=os.getpid(),
-        num_prompt_tokens=sum(p.num_prompt_tokens or 0 for p in predictions),
-        num_output_tokens=sum(p.num_output_tokens or 0 for p in predictions),
+        num_prompt_tokens=_total(batch, "num_prompt_tokens"),
+        num_output_tokens=_total(batch, "num_output_tokens"),
         batch_tokens=told.batch_tokens,
         is_budget_halved=told.is_budget_halved,
         notices=told.notices,
         numerics=told.numerics,
     )
     return batch, measured
+
+
+def _total(batch: pa.RecordBatch, column: str) -> int:
+    return int(pc.sum(batch.column(column)).as_py() or 0)
 
 
 def to_requests(work: Work) -> list[Request]:

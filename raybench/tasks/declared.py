@@ -229,6 +229,8 @@ def _target(source: str, where: str) -> _Target:
     def read(fields: Fields, choices: tuple[str, ...]) -> tuple[int | None, tuple[str, ...]]:
         found = value(fields)
         if not choices:
+            if type(found) is str:
+                return None, (found,)
             answers = found if isinstance(found, list | tuple) else [found]
             if not answers or not all(isinstance(a, str | int | float) for a in answers):
                 raise DataError(f"{where}: expected a text or a list of texts, found {found!r}.")

@@ -98,7 +98,7 @@ class Rendering:
             check(self.task.name, self.kind, self.form, chunk, prompts)
             chosen = [examples.choose(start + i, s.id) for i, s in enumerate(chunk)] if self.num_shots else [[]] * len(chunk)
             try:
-                cost = sum(_cost(p, self.form, sum(shot_chars[row] for row in rows)) for p, rows in zip(prompts, chosen, strict=True))
+                cost = sum(_cost(p, self.form, sum(map(shot_chars.__getitem__, rows))) for p, rows in zip(prompts, chosen, strict=True))
                 sample_rows, requests = samples_to_batch(chunk), _requests(chunk, prompts, chosen, self.kind, has_uncond=self._has_uncond)
             except (UnicodeEncodeError, ValueError, TypeError) as error:
                 raise _unwritable(self.task, chunk, prompts, error) from error
@@ -178,9 +178,13 @@ def render(
 
 def _cost(prompt: Prompt, form: Form, num_shot_chars: int) -> int:
     """Characters that a model reads for one sample; where options are questions, everything around them counts once an option."""
-    texts = prompt.contexts or (prompt.text,)
-    around = num_shot_chars + len(form.description) + len(prompt.prefix) + sum(map(len, prompt.continuations)) + sum(map(len, prompt.turns))
-    return sum(map(len, texts)) + len(texts) * around + len(prompt.pair or "") + sum(map(len, prompt.words or ()))
+    around = num_shot_chars + len(form.description) + len(prompt.prefix)
+    for texts in (prompt.continuations, prompt.turns):
+        if texts:
+            around += sum(map(len, texts))
+    own = len(prompt.pair or "") + sum(map(len, prompt.words or ()))
+    contexts = prompt.contexts or (prompt.text,)
+    return sum(map(len, contexts)) + len(contexts) * around + own
 
 
 def _requests(chunk: list[Sample], prompts: list[Prompt], chosen: list[list[int]], kind: Kind, *, has_uncond: bool) -> pa.RecordBatch:
