@@ -6,6 +6,7 @@ modules are imported late.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import sys
 import traceback
@@ -93,4 +94,5 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output is gone; nothing more can be said
         code = 0
+    gc.freeze()  # the process ends: a last search through a million objects of torch and transformers would take a second
     sys.exit(code if isinstance(code, int) else 0)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -162,8 +164,12 @@ def load(checkpoint: Checkpoint, options: PytorchConfig, *, auto: str = _DECODER
 
 def _own(model: Any) -> None:
     """Copy weights that are mapped from the checkpoint's file: they must not change with it, and a first swap would copy them page by page."""
-    for weights in (*model.parameters(), *model.buffers()):
+
+    def copy(weights: Any) -> None:
         weights.data = weights.data.clone()
+
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        list(threads.map(copy, (*model.parameters(), *model.buffers())))
 
 
 def swap(loaded: Loaded, checkpoint: Checkpoint) -> Loaded | None:
