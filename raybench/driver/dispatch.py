@@ -15,49 +15,19 @@ whichever copy ends first counts.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 
-from raybench.core.errors import ConfigError, InternalError
+from raybench.core.errors import InternalError
 from raybench.core.protocols import CheckpointFailed, Done, Event, Failed, Leaving, Lost, Progress, Started
 from raybench.driver.actions import Action, Commit, Load, Note, Run, Shape, Shards, Start, Stop
+from raybench.driver.backlog import Backlog
+from raybench.driver.fleet import Fleet, LiveEngine
 
 MAX_IN_FLIGHT = 32
 """Shards that an engine may work on at once."""
 TAIL_FACTOR = 2.0
 """A running shard gets a second copy after this many times its expected duration."""
-
-
-@dataclass(slots=True)
-class _Engine:
-    number: int
-    shape: int
-    spec: int
-    ready: bool = False
-    concurrency: int = 1
-    slots: int = 0
-    num_requests: int = 0  # of the shards that run
-    since: float = 0.0  # of the last sign of life
-    running: dict[int, float] = field(default_factory=dict)  # shard -> when it began
-    attempts: dict[int, int] = field(default_factory=dict)  # shard -> which try this is
-    leaving: bool = False  # it ends what it runs; its place is free for another already
-
-
-@dataclass(slots=True)
-class _Queue:
-    """Pending shards of one specification."""
-
-    ordered: list[int]  # ascending cost: the longest is popped first
-    again: list[tuple[int, int]] = field(default_factory=list)  # (shard, engine that failed it)
-    work: float = 0.0
-    num_engines: int = 0  # that hold or load this specification
-    num_running: int = 0  # tries, copies included
-    seconds: float = 0.0  # of finished shards
-    finished: float = 0.0  # their cost
-
-    def __len__(self) -> int:
-        return len(self.ordered) + len(self.again)
 
 
 class Dispatcher:
@@ -75,49 +45,22 @@ class Dispatcher:
         start_timeout_s: float = float("inf"),
     ) -> None:
         self._shards, self._shapes = shards, shapes
-        self._free, self._capacity = dict(capacity), dict(capacity)
         self._max_attempts, self._stall, self._start_timeout = max_attempts, stall_timeout_s, start_timeout_s
         num_shards = len(shards.cost)
         self._done = np.zeros(num_shards, bool)
         self._done[list(done)] = True
+        self._fleet = Fleet(shapes, capacity, max_attempts=max_attempts)
+        self._backlog = Backlog(shards, self._done, num_shapes=len(shapes))
+        self._queues = self._backlog.queues
         self._attempts = np.zeros(num_shards, np.int32)
         self._copies: dict[int, list[int]] = {}  # shard -> engines that run it
-        self._engines: dict[int, _Engine] = {}
         self._idle: dict[int, None] = {}  # engines with room, in the order in which they came free
         self._fresh: dict[int, None] = {}  # of these, the ones not yet offered anything
-        self._next_engine = 0
-        self._start_failures = [0] * len(shapes)
-        self._shape_engines = [0] * len(shapes)
-        self._shape_coming = [0] * len(shapes)  # of these, the ones that start or load
-        self._limits = [s.max_engines for s in shapes]
-        self._shape_failed: dict[int, str] = {}
         self._failed_models: dict[int, str] = {}
         self.given_up: dict[int, str] = {}
         """Shards that were tried too often, with the last reason."""
         self._draining = False
-        self._queues = self._make_queues()
-        for shape in shapes:
-            short = [
-                f"{name}: {amount:g} of {capacity.get(name, 0.0):g}"
-                for name, amount in shape.demand.items()
-                if amount > capacity.get(name, 0.0) + 1e-9
-            ]
-            if short:
-                raise ConfigError(
-                    f"an engine can never be placed: it asks for {', '.join(short)}. Lower `resources`, or join a larger cluster."
-                )
-        self._specs_of = [[s for s, shape in enumerate(shards.spec_shape) if shape == x] for x in range(len(shapes))]
         self._num_open = int(num_shards - self._done.sum())
-
-    def _make_queues(self) -> list[_Queue]:
-        order = np.lexsort((-np.arange(len(self._shards.cost)), self._shards.cost))  # equal costs in plan order
-        order = order[~self._done[order]]
-        specs = self._shards.spec[order]
-        queues = []
-        for spec in range(len(self._shards.spec_shape)):
-            mine = order[specs == spec]
-            queues.append(_Queue(mine.tolist(), work=float(self._shards.cost[mine].sum())))
-        return queues
 
     # ---- what can be asked
 
@@ -136,12 +79,12 @@ class Dispatcher:
     @property
     def num_engines(self) -> int:
         """Engine processes that are starting or alive."""
-        return len(self._engines)
+        return len(self._fleet.engines)
 
     @property
     def num_pending(self) -> int:
         """Shards that wait for an engine."""
-        return sum(map(len, self._queues))
+        return len(self._backlog)
 
     @property
     def failed_models(self) -> Mapping[int, str]:
@@ -170,7 +113,7 @@ class Dispatcher:
             event: What the pool reported.
             now: Seconds on any steadily rising clock.
         """
-        engine = self._engines.get(event.engine)
+        engine = self._fleet.engines.get(event.engine)
         if engine is None:
             return []
         engine.since = now
@@ -181,10 +124,7 @@ class Dispatcher:
             case Started():
                 if engine.spec != event.spec:
                     raise InternalError(f"engine {engine.number} was to hold specification {engine.spec} but started with {event.spec}.")
-                if not engine.ready:
-                    self._shape_coming[engine.shape] -= 1
-                engine.ready, engine.concurrency, engine.slots = True, event.concurrency, event.slots
-                self._start_failures[engine.shape] = 0
+                self._fleet.up(engine, concurrency=event.concurrency, slots=event.slots)
                 self._free_up(engine)
             case CheckpointFailed():
                 self._fail_model(self._shards.spec_model[event.spec], event.message, actions)
@@ -197,55 +137,51 @@ class Dispatcher:
                     self._release(engine, event.shard)
                     self._retry(event.shard, engine.number, event.message, actions)
             case Lost():
-                starting = not engine.ready
+                starting = not engine.is_ready
                 actions.append(Note("engine_lost", f"engine {engine.number}: {event.message}", engine=engine.number))
                 self._remove(engine, actions, event.message)
                 if starting:
                     self._count_start_failure(engine.shape, event.message, actions)
-            case Leaving() if not engine.leaving:
+            case Leaving() if not engine.is_leaving:
                 text = f"engine {engine.number}: its node is going away; it gets no further shard"
                 actions.append(Note("engine_leaving", text, engine=engine.number))
                 self._give_back(engine)
-                engine.leaving = True
-        if engine.leaving and not engine.running and engine.number in self._engines:
+                engine.is_leaving = True
+        if engine.is_leaving and not engine.running and engine.number in self._fleet.engines:
             self._remove(engine, actions, "")
             actions.append(Stop(engine.number))
         return self._assign(actions, now)
 
     def grow(self, capacity: Mapping[str, float], now: float) -> list[Action]:
         """Nodes came: engines start there. What went is not taken off: an engine that is to replace one there waits for a node that comes."""
-        for name, amount in capacity.items():
-            more = amount - self._capacity.get(name, 0.0)
-            if more > 0:
-                self._capacity[name] = amount
-                self._free[name] = self._free.get(name, 0.0) + more
+        self._fleet.grow(capacity)
         return self._assign([], now)
 
     def tick(self, now: float) -> list[Action]:
         """Look for engines that hang and for shards that need a second copy."""
         actions: list[Action] = []
-        for engine in list(self._engines.values()):
-            if not engine.ready and now - engine.since > self._start_timeout:
+        for engine in list(self._fleet.engines.values()):
+            if not engine.is_ready and now - engine.since > self._start_timeout:
                 reason = f"not ready after {self._start_timeout:g} s"
-            elif engine.ready and engine.running and now - engine.since > self._stall:
+            elif engine.is_ready and engine.running and now - engine.since > self._stall:
                 reason = f"no progress for {self._stall:g} s on shard {next(iter(engine.running))}"
             else:
                 continue
             actions += [Note("engine_stalled", f"engine {engine.number}: {reason}", engine=engine.number), Stop(engine.number)]
             self._remove(engine, actions, reason)
-            if not engine.ready:
+            if not engine.is_ready:
                 self._count_start_failure(engine.shape, reason, actions)
         self._copy_stragglers(now, actions)
         return self._assign(actions, now)
 
     # ---- bookkeeping
 
-    def _free_up(self, engine: _Engine) -> None:
-        if engine.leaving:
+    def _free_up(self, engine: LiveEngine) -> None:
+        if engine.is_leaving:
             return
         self._idle[engine.number] = self._fresh[engine.number] = None
 
-    def _finish(self, engine: _Engine, shard: int, now: float, actions: list[Action]) -> None:
+    def _finish(self, engine: LiveEngine, shard: int, now: float, actions: list[Action]) -> None:
         if shard not in engine.running:
             return
         queue = self._queues[engine.spec]
@@ -258,7 +194,7 @@ class Dispatcher:
             self._num_open -= 1
             actions.append(Commit(shard, attempt))
 
-    def _release(self, engine: _Engine, shard: int) -> None:
+    def _release(self, engine: LiveEngine, shard: int) -> None:
         del engine.running[shard], engine.attempts[shard]
         engine.num_requests -= int(self._shards.num_requests[shard])
         self._queues[engine.spec].num_running -= 1
@@ -276,38 +212,33 @@ class Dispatcher:
         tries = int(self._attempts[shard])
         if self._shards.spec_model[spec] in self._failed_models:
             return
-        if tries >= self._max_attempts or self._shards.spec_shape[spec] in self._shape_failed:
+        if tries >= self._max_attempts or self._shards.spec_shape[spec] in self._fleet.failed:
             self.given_up[shard] = reason
             self._num_open -= 1
             actions.append(Note("gave_up", f"shard {shard}: given up after {tries} tries: {reason}", shard=shard, engine=engine))
             return
-        queue = self._queues[spec]
-        queue.again.append((shard, engine))
-        queue.work += float(self._shards.cost[shard])
+        self._backlog.put_back(shard, engine)
         self._fresh |= self._idle  # there is something for them again
         actions.append(Note("retry", f"shard {shard}: retry {tries}/{self._max_attempts - 1}: {reason}", shard=shard, engine=engine))
 
-    def _remove(self, engine: _Engine, actions: list[Action], reason: str) -> None:
+    def _remove(self, engine: LiveEngine, actions: list[Action], reason: str) -> None:
         """Forget an engine; its shards are tried again elsewhere."""
         running = list(engine.running)
         for shard in running:
             self._release(engine, shard)
-        del self._engines[engine.number]
-        if not engine.leaving:
+        del self._fleet.engines[engine.number]
+        if not engine.is_leaving:
             self._give_back(engine)
         for shard in running:
             self._retry(shard, engine.number, reason, actions)
 
-    def _give_back(self, engine: _Engine) -> None:
+    def _give_back(self, engine: LiveEngine) -> None:
         """Count an engine no longer: its place may be taken by another."""
         self._idle.pop(engine.number, None)
         self._fresh.pop(engine.number, None)
         self._fresh |= self._idle  # one of them may be alone now, and take what it failed before
         self._queues[engine.spec].num_engines -= 1
-        self._shape_engines[engine.shape] -= 1
-        self._shape_coming[engine.shape] -= not engine.ready
-        for name, amount in self._shapes[engine.shape].demand.items():
-            self._free[name] = self._free.get(name, 0.0) + amount
+        self._fleet.give_back(engine)
 
     def _fail_model(self, model: int, message: str, actions: list[Action]) -> None:
         """Drop everything that is pending for a model; what runs elsewhere may still end."""
@@ -315,37 +246,21 @@ class Dispatcher:
             return
         self._failed_models[model] = message
         actions.append(Note("model_failed", message))
-        for spec, owner in enumerate(self._shards.spec_model):
-            if owner == model:
-                self._clear(spec)
+        self._num_open -= len(self._backlog.clear(model=model))
         for shard, engines in list(self._copies.items()):
             if self._shards.spec_model[int(self._shards.spec[shard])] == model:
                 for number in list(engines):
-                    self._release(self._engines[number], shard)
+                    self._release(self._fleet.engines[number], shard)
                 if not self._done[shard]:
                     self._num_open -= 1
 
-    def _clear(self, spec: int) -> list[int]:
-        queue = self._queues[spec]
-        dropped = [*queue.ordered, *(shard for shard, _ in queue.again)]
-        self._num_open -= len(dropped)
-        queue.ordered, queue.again, queue.work = [], [], 0.0
-        return dropped
-
     def _count_start_failure(self, shape: int, reason: str, actions: list[Action]) -> None:
-        self._start_failures[shape] += 1
-        if self._start_failures[shape] < self._max_attempts:
-            return
-        if self._shape_engines[shape] >= self._shapes[shape].min_engines:  # others live: go on with as many as there are
-            self._limits[shape] = self._shape_engines[shape]
-            return
-        least = self._shapes[shape].min_engines
-        what = "no engine" if least == 1 else f"only {self._shape_engines[shape]} of {least} engines (min_engines)"
-        message = f"{what} could be started in {self._start_failures[shape]} tries: {reason}"
-        self._shape_failed[shape] = message
-        actions.append(Note("shape_failed", message))
-        for spec in self._specs_of[shape]:
-            self.given_up |= dict.fromkeys(self._clear(spec), message)
+        message = self._fleet.start_failed(shape, reason)
+        if message is not None:
+            actions.append(Note("shape_failed", message))
+            dropped = self._backlog.clear(shape=shape)
+            self._num_open -= len(dropped)
+            self.given_up |= dict.fromkeys(dropped, message)
 
     # ---- decisions
 
@@ -354,16 +269,16 @@ class Dispatcher:
             return actions
         fresh, self._fresh = self._fresh, {}
         for number in fresh:
-            engine = self._engines[number]
+            engine = self._fleet.engines[number]
             while self._has_room(engine) and self._give(engine, now, actions):
                 pass
-            if not engine.ready or not self._has_room(engine):
+            if not engine.is_ready or not self._has_room(engine):
                 self._idle.pop(number, None)
         self._retire_idle(actions)
         self._start_engines(now, actions)
         return actions
 
-    def _has_room(self, engine: _Engine) -> bool:
+    def _has_room(self, engine: LiveEngine) -> bool:
         """Whether the engine could work on one more shard: it has fewer than it must have, or slots for more and no more than its share.
 
         Twice as many requests as slots: shards end one row after the other, and no slot is to wait for the next shard.
@@ -375,42 +290,26 @@ class Dispatcher:
         queue = self._queues[engine.spec]
         return len(engine.running) * queue.num_engines < len(queue) + queue.num_running
 
-    def _give(self, engine: _Engine, now: float, actions: list[Action]) -> bool:
+    def _give(self, engine: LiveEngine, now: float, actions: list[Action]) -> bool:
         """Give the engine a shard of its checkpoint, or another checkpoint; False where there is neither."""
-        if not engine.ready:
+        if not engine.is_ready:
             return False
-        queue = self._queues[engine.spec]
-        shard = self._pop(queue, engine)
+        is_alone = self._fleet.counts[engine.shape] == 1
+        shard = self._backlog.pop(engine, is_alone=is_alone)
         if shard is not None:
             self._run(engine, shard, now, actions)
             return True
         if not engine.running:
-            spec = self._choose(engine.shape, engine)
+            in_order = self._shapes[engine.shape].max_engines == 1
+            spec = self._backlog.choose(engine.shape, in_order=in_order, engine=engine, is_alone=is_alone)
             if spec is not None and spec != engine.spec:
-                queue.num_engines -= 1
+                self._queues[engine.spec].num_engines -= 1
                 self._queues[spec].num_engines += 1
-                engine.spec, engine.ready, engine.since = spec, False, now
-                self._shape_coming[engine.shape] += 1
+                self._fleet.load(engine, spec, now)
                 actions.append(Load(engine.number, spec))
         return False
 
-    def _pop(self, queue: _Queue, engine: _Engine) -> int | None:
-        index = self._takes_again(queue, engine)
-        if index is not None:
-            shard, _ = queue.again.pop(index)
-        elif queue.ordered:
-            shard = queue.ordered.pop()
-        else:
-            return None
-        queue.work -= float(self._shards.cost[shard])
-        return shard
-
-    def _takes_again(self, queue: _Queue, engine: _Engine) -> int | None:
-        """Position of a shard to be tried again that did not fail on this engine, unless it is the only one of its shape."""
-        alone = self._shape_engines[engine.shape] == 1
-        return next((i for i, (_, failed_on) in enumerate(queue.again) if alone or failed_on != engine.number), None)
-
-    def _run(self, engine: _Engine, shard: int, now: float, actions: list[Action]) -> None:
+    def _run(self, engine: LiveEngine, shard: int, now: float, actions: list[Action]) -> None:
         self._attempts[shard] += 1
         if not engine.running:
             engine.since = now
@@ -421,47 +320,24 @@ class Dispatcher:
         self._copies.setdefault(shard, []).append(engine.number)
         actions.append(Run(engine.number, shard, engine.attempts[shard]))
 
-    def _choose(self, shape: int, engine: _Engine | None = None) -> int | None:
-        """The specification of a shape with most work left per engine; in plan order where only one engine serves them.
-
-        For a live engine only those count of which it may take something.
-        """
-        best, best_key = None, 0.0
-        single = self._shapes[shape].max_engines == 1
-        for spec in self._specs_of[shape]:
-            queue = self._queues[spec]
-            if not len(queue) or (engine is not None and not queue.ordered and self._takes_again(queue, engine) is None):
-                continue
-            if single:
-                return spec
-            key = max(queue.work, 1e-9) / (queue.num_engines + 1)
-            if key > best_key:
-                best, best_key = spec, key
-        return best
-
     def _copy_stragglers(self, now: float, actions: list[Action]) -> None:
         """Give idle engines second copies of the shards that are most overdue; only where nothing else is pending."""
-        idle: dict[int, list[_Engine]] = {}
+        idle: dict[int, list[LiveEngine]] = {}
         for number in self._idle:
-            engine = self._engines[number]
-            if engine.ready and not engine.running and not len(self._queues[engine.spec]):
+            engine = self._fleet.engines[number]
+            if engine.is_ready and not engine.running and not len(self._queues[engine.spec]):
                 idle.setdefault(engine.spec, []).append(engine)
         if self._draining or not idle:
             return
         overdue: list[tuple[float, int]] = []
         for shard, engines in self._copies.items():
             spec = int(self._shards.spec[shard])
-            queue = self._queues[spec]
-            if (
-                spec not in idle
-                or len(engines) > 1
-                or not queue.finished
-                or self._done[shard]
-                or self._attempts[shard] >= self._max_attempts
-            ):
+            if spec not in idle or len(engines) > 1 or self._done[shard] or self._attempts[shard] >= self._max_attempts:
                 continue
-            allowed = TAIL_FACTOR * queue.seconds / queue.finished * float(self._shards.cost[shard])
-            over = now - self._engines[engines[0]].running[shard] - allowed
+            expected = self._queues[spec].expected_s(float(self._shards.cost[shard]))
+            if expected is None:
+                continue
+            over = now - self._fleet.engines[engines[0]].running[shard] - TAIL_FACTOR * expected
             if over > 0:
                 overdue.append((over, shard))
         for _, shard in sorted(overdue, reverse=True):
@@ -479,41 +355,27 @@ class Dispatcher:
         if len(self._shapes) == 1 or not self._idle or not any(self._wants(shape) for shape in range(len(self._shapes))):
             return
         for number in list(self._idle):
-            engine = self._engines[number]
-            if engine.ready and not engine.running and not any(len(self._queues[s]) for s in self._specs_of[engine.shape]):
+            engine = self._fleet.engines[number]
+            if engine.is_ready and not engine.running and not self._backlog.count(engine.shape):
                 self._remove(engine, actions, "")
                 actions.append(Stop(number))
 
     def _wants(self, shape: int) -> bool:
-        """Whether a shape has more pending shards than engines on their way, and may have more engines."""
-        limit = self._limits[shape]
-        if shape in self._shape_failed or (limit is not None and self._shape_engines[shape] >= limit):
-            return False
-        return sum(len(self._queues[s]) for s in self._specs_of[shape]) > self._shape_coming[shape]
+        return self._fleet.wants(shape, self._backlog.count(shape))
 
     def _start_engines(self, now: float, actions: list[Action]) -> None:
         """Start engines while resources last, for the shape with most work left per engine first."""
         while True:
             best, best_key = None, 0.0
             for shape in range(len(self._shapes)):
-                if not self._fits(shape) or not self._wants(shape):
-                    continue
-                work = sum(max(self._queues[s].work, 1e-9) for s in self._specs_of[shape] if len(self._queues[s]))
-                key = work / (self._shape_engines[shape] + 1)
-                if key > best_key:
-                    best, best_key = shape, key
-            spec = None if best is None else self._choose(best)
-            if best is None or spec is None:
+                if self._fleet.fits(shape) and self._wants(shape):
+                    key = self._backlog.work(shape) / (self._fleet.counts[shape] + 1)
+                    if key > best_key:
+                        best, best_key = shape, key
+            if best is None:
                 return
-            engine = _Engine(self._next_engine, best, spec, since=now)
-            self._next_engine += 1
-            self._engines[engine.number] = engine
+            spec = self._backlog.choose(best, in_order=self._shapes[best].max_engines == 1)
+            if spec is None:
+                return
             self._queues[spec].num_engines += 1
-            self._shape_engines[best] += 1
-            self._shape_coming[best] += 1
-            for name, amount in self._shapes[best].demand.items():
-                self._free[name] = self._free.get(name, 0.0) - amount
-            actions.append(Start(engine.number, spec))
-
-    def _fits(self, shape: int) -> bool:
-        return all(self._free.get(name, 0.0) >= amount - 1e-9 for name, amount in self._shapes[shape].demand.items())
+            actions.append(Start(self._fleet.start(best, spec, now).number, spec))
