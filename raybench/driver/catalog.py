@@ -31,14 +31,17 @@ class Entry:
         """The form that is asked, with the metrics that the run wants.
 
         Raises:
-            ConfigError: when a metric makes no sense for the form.
+            ConfigError: when metrics make no sense for the form.
         """
         own = self.task.forms[kind]
         names = own.metrics if self.config.metrics is None else self.config.metrics
-        for name in names:
-            if kind not in metrics.kinds(name):
-                fitting = ", ".join(sorted(metrics.kinds(name)))
-                raise ConfigError(f"task '{self.label}': metric '{name}' is for {fitting}, and the task is asked as {kind}.")
+        foreign = [
+            f"task '{self.label}': metric '{name}' is for {', '.join(sorted(metrics.kinds(name)))}, and the task is asked as {kind}."
+            for name in names
+            if kind not in metrics.kinds(name)
+        ]
+        if foreign:
+            raise ConfigError("\n".join(foreign))
         needs_uncond = any("uncond" in metrics.requests(name) for name in names)
         return replace(own, metrics=tuple(names), has_unconditional=own.has_unconditional or needs_uncond)
 
@@ -61,16 +64,18 @@ def open_catalog(config: RunConfig) -> Catalog:
     """Find the tasks that a configuration names. Reads no data.
 
     Raises:
-        ConfigError: for unknown names, all of them in one message, and for names that stand twice.
+        ConfigError: for unknown tasks and metrics, all of them in one message, and for names that stand twice.
     """
     entries: list[Entry] = []
     harness_groups: dict[str, HarnessGroup] = {}
-    library = Library(config.lm_eval) if any(t.source is None and t.name.startswith(PREFIX) for t in config.tasks) else None
+    library: Library | None = None
     groups: dict[str, Group] = {}
     mistakes: list[str] = []
     for item in config.tasks:
+        mistakes += _unknown_metrics(item)
         try:
-            if library is not None and item.source is None and item.name.startswith(PREFIX):
+            if item.source is None and item.name.startswith(PREFIX):
+                library = library or Library(config.lm_eval)
                 theirs = library.find(item.name)
                 entries += _harness_entries(config, item, theirs)
                 harness_groups |= {g.name: g for g in theirs.groups}
@@ -86,8 +91,18 @@ def open_catalog(config: RunConfig) -> Catalog:
     mistakes += [f"tasks: '{label}' stands twice; give one of them a `label`." for label in doubled]
     mistakes += _shared_folders(list(dict.fromkeys(labels)))
     if mistakes:
-        raise ConfigError("\n".join(mistakes))
+        raise ConfigError("\n".join(dict.fromkeys(mistakes)))
     return Catalog(entries=entries, groups=list(groups.values()), harness_groups=list(harness_groups.values()))
+
+
+def _unknown_metrics(item: TaskConfig) -> list[str]:
+    mistakes = []
+    for name in item.metrics or ():
+        try:
+            metrics.get_metric(name)
+        except ConfigError as error:
+            mistakes.append(f"task '{item.label or item.name}': {error.message}")
+    return mistakes
 
 
 def _shared_folders(labels: Sequence[str]) -> list[str]:

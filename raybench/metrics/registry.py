@@ -146,9 +146,8 @@ def get_metric(name: str) -> AnyMetric:
         return seqeval(match[1], match[2])
     if _OWN.fullmatch(name):
         return _load(name)
-    known = metric_names()
     raise ConfigError(
-        f"metric '{name}': there is no such metric.{suggest(name, known)} Known: {', '.join(known)}; or write package.module:NAME."
+        f"metric '{name}': there is no such metric.{suggest(name, _BUILT_IN)} `raybench list metrics` shows all; write package.module:NAME for your own."
     )
 
 

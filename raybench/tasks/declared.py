@@ -96,7 +96,7 @@ def task_from_config(config: TaskConfig, folder: Path) -> Task:
         description=config.description,
         delimiter=config.delimiter,
         sampling=Sampling() if kind is Kind.GENERATE else None,
-        extract=_extractors(config.extract),
+        extract=_extractors(config.extract, where),
         labels=config.labels or (),
     )
     return Task(
@@ -122,11 +122,14 @@ def _always(fields: Fields, *, names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-def _extractors(extract: str | dict[str, str] | None) -> Mapping[str, Extractor]:
+def _extractors(extract: str | dict[str, str] | None, where: str) -> Mapping[str, Extractor]:
     if extract is None:
         return {}
     named = {"": extract} if isinstance(extract, str) else extract
-    return {name: get_extractor(function) for name, function in named.items()}
+    try:
+        return {name: get_extractor(function) for name, function in named.items()}
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error.message}") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

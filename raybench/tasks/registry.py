@@ -66,9 +66,8 @@ def get_task(name: str) -> Task | Group:
         return _BUILT_IN[name]
     if re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name):
         return _plugin(name)
-    shown = ", ".join(n for n in task_names() if not n.startswith(("mmlu/", "glue/", "super_glue/")))
     raise ConfigError(
-        f"'{name}' is no task.{suggest(name, _BUILT_IN)} Known: {shown}, mmlu/<subject>, glue/<task>, super_glue/<task>; write package.module:TASK for your own, "
+        f"'{name}' is no task.{suggest(name, _BUILT_IN)} `raybench list tasks` shows all; write package.module:TASK for your own, "
         "or declare one with `source` and `prompt`."
     )
 

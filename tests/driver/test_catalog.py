@@ -50,15 +50,44 @@ def test_a_task_can_be_declared_in_the_configuration(tmp_path: Path) -> None:
     assert (entry.label, entry.task.name, list(entry.task.forms)) == ("shown", "echo", [Kind.GENERATE])
 
 
-def test_all_unknown_names_come_in_one_message() -> None:
+def test_all_unknown_tasks_and_metrics_come_in_one_message(tmp_path: Path) -> None:
+    unknown = {"metrics": ["acc_nrm", "acc", "exact_mach"]}
+    declared = own.echo_task(tmp_path / "a.jsonl", [{"says": "x", "target": "y"}], metrics=["exact_mathc"], extract="last_nmber")
+
     with pytest.raises(ConfigError) as caught:
-        catalog("quickstart/chioce", "gsm9k", "no.module:TASK")
+        catalog(
+            "quickstart/chioce",
+            {"name": "gsm9k", **unknown},
+            "no.module:TASK",
+            {"name": "quickstart/choice", "label": "c", **unknown},
+            declared,
+        )
 
     lines = caught.value.message.splitlines()
-    assert len(lines) == 3
-    assert "Did you mean 'quickstart/choice'?" in lines[0]
-    assert "Did you mean 'gsm8k'?" in lines[1]
-    assert "the module 'no.module' cannot be imported" in lines[2]
+    assert [line.partition("`raybench list")[0].strip() for line in lines] == [
+        "'quickstart/chioce' is no task. Did you mean 'quickstart/choice'?",
+        "task 'gsm9k': metric 'acc_nrm': there is no such metric. Did you mean 'acc_norm'?",
+        "task 'gsm9k': metric 'exact_mach': there is no such metric. Did you mean 'exact_match'?",
+        "'gsm9k' is no task. Did you mean 'gsm8k'?",
+        "'no.module:TASK': the module 'no.module' cannot be imported: No module named 'no'. It must be installed or on PYTHONPATH.",
+        "task 'c': metric 'acc_nrm': there is no such metric. Did you mean 'acc_norm'?",
+        "task 'c': metric 'exact_mach': there is no such metric. Did you mean 'exact_match'?",
+        "task 'echo': metric 'exact_mathc': there is no such metric. Did you mean 'exact_match'?",
+        "task 'echo': 'last_nmber' is no extractor. Did you mean 'last_number'? Known: boxed, first_line, first_word, gsm8k_flexible, "
+        "gsm8k_strict, last_number, letter; or write regex:PATTERN.",
+    ]
+
+
+def test_metrics_of_another_kind_come_in_one_message() -> None:
+    (entry,) = catalog({"name": "quickstart/choice", "metrics": ["exact_match", "acc", "token_perplexity", "word_perplexity"]}).entries
+
+    with pytest.raises(ConfigError) as caught:
+        entry.form(Kind.LOGLIKELIHOOD)
+
+    assert caught.value.message.splitlines() == [
+        "task 'quickstart/choice': metric 'exact_match' is for generate, and the task is asked as loglikelihood.",
+        "task 'quickstart/choice': metric 'word_perplexity' is for rolling, and the task is asked as loglikelihood.",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -92,10 +121,3 @@ def test_a_metric_that_needs_the_options_alone_has_them_asked() -> None:
     (entry,) = catalog({"name": "quickstart/choice", "metrics": ["acc", "acc_mutual_info"]}).entries
 
     assert entry.form(Kind.LOGLIKELIHOOD).has_unconditional
-
-
-def test_a_metric_of_another_kind_is_refused_before_anything_runs() -> None:
-    (entry,) = catalog({"name": "quickstart/choice", "metrics": ["exact_match"]}).entries
-
-    with pytest.raises(ConfigError, match="metric 'exact_match' is for generate, and the task is asked as loglikelihood"):
-        entry.form(Kind.LOGLIKELIHOOD)

@@ -99,9 +99,9 @@ def test_pass_at_k_exists_for_every_k() -> None:
     ("name", "hint"),
     [
         ("exact_mach", "Did you mean 'exact_match'?"),
-        ("pass@0", "Known: acc, "),
+        ("pass@0", "`raybench list metrics` shows all"),
         ("pass@", "Did you mean"),
-        ("bleu", "or write package.module:NAME"),
+        ("bleu", "write package.module:NAME for your own"),
     ],
 )
 def test_an_unknown_name_is_refused_with_a_hint(name: str, hint: str) -> None:
