@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import pyarrow as pa
 
-from raybench.core.errors import CheckpointError, InternalError
+from raybench.core.errors import CheckpointError
 from raybench.core.protocols import Done, Measured, Pool, Started
-from raybench.core.schema import keys_of
-from raybench.core.types import Asking
 from raybench.driver.actions import Action, Commit, Load, Note, Run, Shape, Shards, Start, Stop
+from raybench.driver.committer import Committer, Landed
 from raybench.driver.compactor import Compactor
 from raybench.driver.dispatch import Dispatcher
-from raybench.driver.paths import model_path, task_path
 from raybench.driver.plan import Plan
 from raybench.driver.work import make_work
 from raybench.store.events import EventLog
 from raybench.store.prompt_set import PromptSet
 from raybench.store.run_dir import RunDir
-from raybench.store.shard_files import Committed
-from raybench.store.shard_mark import ShardMark
 from raybench.store.telemetry import TelemetryWriter
 
 WAIT_S = 0.5
 """Longest wait for an event: how soon a stop is noticed."""
-MAX_COMMITS = 16
-"""Shards on their way to the disk at most: bounds what a kill can lose and what memory holds."""
 TICK_S = 1.0
 """Between two looks for engines that hang."""
 LOOK_S = 5.0
@@ -46,15 +39,6 @@ class Watcher(Protocol):
 
     def note(self, text: str) -> None:
         """Something the user should hear about."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Commit:
-    """A shard on its way to the disk."""
-
-    result: Done
-    attempt: int
-    future: Future[Committed]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -125,9 +109,7 @@ class Loop:
         self._done_samples = sum(self._done_rows)
         self._results: dict[int, Done] = {}
         self._asked: dict[int, pa.RecordBatch] = {}  # requests of the shards that run
-        # a commit waits for the disk: beside the loop, and counted when it is there
-        self._committer = ThreadPoolExecutor(store.home.num_writers, thread_name_prefix="raybench-commit")
-        self._commits: deque[_Commit] = deque()
+        self._committer = Committer(store, plan)
         self._shots: OrderedDict[str, pa.RecordBatch] = OrderedDict()
         self._outcome = Outcome()
         self._told: set[str] = set()
@@ -181,13 +163,12 @@ class Loop:
                             "engines": self._dispatcher.num_engines,
                         }
                     )
-                self._settle(leave=MAX_COMMITS)
+                self._take_note(self._committer.landed())
                 self._show()
-            self._settle(leave=0)
+            self._take_note(self._committer.landed(leave=0))
             self._show()  # the last commits as well
         finally:
-            self._committer.shutdown(wait=True)
-            self._settle_rest()
+            self._take_note(self._committer.close())
         self._outcome.is_stopped = self._outcome.is_stopped and not self._dispatcher.is_complete
         self._outcome.given_up = dict(self._dispatcher.given_up)
         self._outcome.failed_models = {self._plan.models[m].name: text for m, text in self._dispatcher.failed_models.items()}
@@ -207,7 +188,7 @@ class Loop:
                 case Stop(engine):
                     self._pool.stop(engine)
                 case Commit(shard, attempt):
-                    self._commit(self._results[shard], attempt)
+                    self._committer.submit(self._results[shard], self._asked.pop(shard), attempt)
                 case Note():
                     self._note(action)
 
@@ -222,61 +203,32 @@ class Loop:
             self._asked[shard] = prompts.requests(int(self._plan.shard_index[shard]))
         return make_work(shard, pair.asking, self._asked[shard], self._shots[pair.prompts])
 
-    def _commit(self, result: Done, attempt: int) -> None:
-        future = self._committer.submit(self._publish, result, self._asked.pop(result.shard), attempt)
-        self._commits.append(_Commit(result=result, attempt=attempt, future=future))
+    def _take_note(self, landed: Iterable[Landed]) -> None:
+        for one in landed:
+            self._log_commit(one)
+            shard, measured = one.result.shard, one.result.measured
+            self._tell_notices(shard, measured)
+            self._done_samples += self._count(shard)
+            pair = int(self._plan.shard_pair[shard])
+            if self._left[pair] == 0:
+                self._compactor.submit(pair)
 
-    def _publish(self, result: Done, requests: pa.RecordBatch, attempt: int) -> Committed:
-        """Check and write one shard; in a thread of its own."""
-        shard = result.shard
-        pair = self._plan.pairs[self._plan.shard_pair[shard]]
-        check_keys(result.batch, requests, pair.asking, shard)
-        mark = ShardMark.of(
-            result.batch,
-            fingerprint=self._plan.fingerprints[shard],
-            start=int(self._plan.shard_start[shard]),
-            stop=int(self._plan.shard_stop[shard]),
-            attempt=attempt,
-            batch_tokens=result.measured.batch_tokens,
-            is_budget_halved=result.measured.is_budget_halved,
-            numerics=dict(result.measured.numerics),
-        )
-        return self._store.commit(task_path(pair.task), model_path(pair.model_name), result.batch, mark, is_fresh=True)
-
-    def _settle(self, *, leave: int) -> None:
-        """Take note of commits that are on the disk; wait until at most `leave` are under way.
-
-        Raises:
-            StorageError: when the disk refused one.
-        """
-        while self._commits and (len(self._commits) > leave or self._commits[0].future.done()):
-            commit = self._commits.popleft()
-            self._take_note(commit, commit.future.result())
-
-    def _settle_rest(self) -> None:
-        """When an error ends the loop: what reached the disk by then is noted all the same."""
-        while self._commits:
-            commit = self._commits.popleft()
-            if commit.future.exception() is None:
-                self._take_note(commit, commit.future.result())
-
-    def _take_note(self, commit: _Commit, committed: Committed) -> None:
-        shard, attempt, measured = commit.result.shard, commit.attempt, commit.result.measured
+    def _log_commit(self, one: Landed) -> None:
+        shard, measured = one.result.shard, one.result.measured
         pair = self._plan.pairs[self._plan.shard_pair[shard]]
         fingerprint = self._plan.fingerprints[shard]
         self._log(
             "commit", shard=shard, task=pair.task, model=pair.model_name, fingerprint=fingerprint,
-            sha256=committed.sha256, num_bytes=committed.num_bytes, attempt=attempt, seconds=measured.seconds,
-            engine=commit.result.engine, node=measured.node, samples=int(self._plan.shard_stop[shard] - self._plan.shard_start[shard]),
+            sha256=one.committed.sha256, num_bytes=one.committed.num_bytes, attempt=one.attempt, seconds=measured.seconds,
+            engine=one.result.engine, node=measured.node, samples=int(self._plan.shard_stop[shard] - self._plan.shard_start[shard]),
             prompt_tokens=measured.num_prompt_tokens, output_tokens=measured.num_output_tokens,
         )  # fmt: skip
-        self._tell_notices(shard, measured)
         self._telemetry.append(
             {
                 "model": pair.model_name,
                 "task": pair.task,
                 "fingerprint": fingerprint,
-                "attempt": attempt,
+                "attempt": one.attempt,
                 "started": measured.started,
                 "seconds": measured.seconds,
                 "node": measured.node,
@@ -285,9 +237,6 @@ class Loop:
                 "num_output_tokens": measured.num_output_tokens,
             }
         )
-        self._done_samples += self._count(shard)
-        if self._left[pair.index] == 0:
-            self._compactor.submit(pair.index)
 
     def _tell_notices(self, shard: int, measured: Measured) -> None:
         """What an engine has to say about a shard: shown once a model, a lowered budget once a task; the log has every lowered budget."""
@@ -331,17 +280,3 @@ class Loop:
             (f"{p.model_name} {p.task}", self._done_rows[p.index], p.num_samples) for p in (self._plan.pairs[i] for i in sorted(at_work))
         ]
         self._watcher.update(done_samples=self._done_samples, engines=self._dispatcher.num_engines, active=active)
-
-
-def check_keys(batch: pa.RecordBatch, requests: pa.RecordBatch, asking: Asking, shard: int) -> None:
-    """The rows that came back are exactly those that were asked for, in order.
-
-    Raises:
-        InternalError: otherwise; nothing of the shard is written.
-    """
-    expected = keys_of(requests, asking.num_repeats)
-    found = tuple(batch.column(name) for name in ("sample_id", "request", "repeat"))
-    if not all(a.equals(b) for a, b in zip(expected, found, strict=True)):
-        raise InternalError(
-            f"shard {shard}: {batch.num_rows} rows came back whose keys are not the {len(expected[0])} that were asked for."
-        )
