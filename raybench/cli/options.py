@@ -1,4 +1,4 @@
-"""The options that say what a run is: a configuration file, or models and tasks on the command line; shared by run, plan and show."""
+"""The options that say what a run is: a configuration file, or models and tasks on the command line; where it runs, for run and plan alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from raybench.core.checkpoint import slug
 from raybench.core.config import RunConfig
 from raybench.core.config_file import load, override, parse
 
-_OPTIONS = [
+_WHAT = [
     click.argument("config", required=False, type=click.Path(path_type=Path)),
     click.option("--model", multiple=True, help="Checkpoint, instead of a configuration file; may stand several times."),
     click.option("--tasks", help="Task names, separated by commas; with --model."),
@@ -22,6 +22,8 @@ _OPTIONS = [
     click.option(
         "--set", "settings", multiple=True, metavar="PATH=VALUE", help="Override a field: engine.dtype=bfloat16, tasks.0.shots=5."
     ),
+]
+_WHERE = [
     click.option("--limit", type=int, help="Only the first n samples of every task."),
     click.option("--pool", type=click.Choice(["auto", "local", "ray"]), help="local: in this process; ray: on a cluster."),
     click.option("--address", help="host:port of a Ray cluster to join."),
@@ -29,11 +31,18 @@ _OPTIONS = [
 ]
 
 
-def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Put the options on a command."""
-    for option in reversed(_OPTIONS):
+def what_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Put the options on a command that shows what is asked."""
+    for option in reversed(_WHAT):
         function = option(function)
     return function
+
+
+def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Put the options on a command that runs it, or plans to: how much of it, where, and into which folder as well."""
+    for option in reversed(_WHERE):
+        function = option(function)
+    return what_options(function)
 
 
 def read_config(source: Mapping[str, Any]) -> RunConfig:
@@ -45,7 +54,7 @@ def read_config(source: Mapping[str, Any]) -> RunConfig:
     """
     settings = [*source["settings"]]
     for name, field in (("limit", "limit"), ("pool", "pool"), ("output", "output"), ("address", "ray.address")):
-        if source[name] is not None:
+        if source.get(name) is not None:
             value = source[name] if name == "limit" else str(source[name])
             settings.append(f"{field}={json.dumps(value, ensure_ascii=False)}")  # in quotes: a folder may be called 2026 or on
     if source["config"] is not None:

@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-from raybench.cli.options import config_options, read_config
+from raybench.cli.options import read_config, run_options
 from raybench.driver.survey import Survey, plan_run
 
 
 @click.command("plan")
-@config_options
+@run_options
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
 def command(as_json: bool, **source: Any) -> int:
     """Show what a run would do: shards, requests, engines. Touches no GPU.

@@ -12,7 +12,7 @@ from typing import Any
 import click
 import yaml
 
-from raybench.cli.options import config_options, read_config
+from raybench.cli.options import read_config, run_options
 from raybench.cli.output import print_results
 from raybench.core.config import RunConfig
 from raybench.core.errors import RaybenchError
@@ -22,7 +22,7 @@ from raybench.report import Progress
 
 
 @click.command("run")
-@config_options
+@run_options
 @click.option("--new", is_flag=True, help="Move an existing run directory aside and start afresh.")
 @click.option("--reuse", multiple=True, help="Take over equal shards of another run; may stand several times.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")

@@ -8,14 +8,14 @@ from typing import Any
 
 import click
 
-from raybench.cli.options import config_options, read_config
+from raybench.cli.options import read_config, what_options
 from raybench.cli.samples_command import block
 from raybench.driver.show import ShownSample, show_samples
 from raybench.report.plain import plain
 
 
 @click.command("show")
-@config_options
+@what_options
 @click.option("--task", help="Only this task.")
 @click.option("--only", help="Only this model, by its name in the table.")
 @click.option("-n", "count", default=1, show_default=True, type=click.IntRange(1), help="Samples of each model and task.")

@@ -45,3 +45,19 @@ def test_a_task_or_model_that_is_not_there_is_told_with_2(arguments: list[str], 
 
     assert said.code == 2
     assert message in said.err
+
+
+@pytest.mark.parametrize("option", ["--limit", "--pool", "--address", "--output"])
+def test_an_option_that_only_a_run_can_honour_is_refused(option: str, config: Path, call: Call) -> None:
+    said = call("show", config, option, "1")
+
+    assert said.code == 2
+    assert f"No such option '{option}'" in said.err
+    assert said.out == ""
+
+
+def test_models_and_tasks_may_stand_in_place_of_a_file(config: Path, call: Call) -> None:
+    said = call("show", "--model", "m", "--tasks", "quickstart/arithmetic", "--shots", "1", "--engine", "fake", "--set", "seed=1")
+
+    assert said.code == 0
+    assert "── m  quickstart/arithmetic  arith-001" in said.out
