@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from raybench.core.config_file import parse as parse_config
     from raybench.core.errors import RaybenchError
     from raybench.core.protocols import Engine, EngineSpec, Metric, Pool, Scored
-    from raybench.core.types import Estimate, Kind, Prediction, Prompt, Request, Result, Results, Sample, Sampling
+    from raybench.core.results import Estimate, Result, Results
+    from raybench.core.types import Kind, Prediction, Prompt, Request, Sample, Sampling
     from raybench.driver.run import Report, run
     from raybench.driver.score import score_run as score
     from raybench.driver.survey import plan_run as plan
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 _WHERE = {
     "Engine": "raybench.core.protocols:Engine",
     "EngineSpec": "raybench.core.protocols:EngineSpec",
-    "Estimate": "raybench.core.types:Estimate",
+    "Estimate": "raybench.core.results:Estimate",
     "FakeEngine": "raybench.engines.fake:FakeEngine",
     "Fewshot": "raybench.tasks.task:Fewshot",
     "Form": "raybench.tasks.task:Form",
@@ -47,8 +48,8 @@ _WHERE = {
     "RaybenchError": "raybench.core.errors:RaybenchError",
     "Report": "raybench.driver.run:Report",
     "Request": "raybench.core.types:Request",
-    "Result": "raybench.core.types:Result",
-    "Results": "raybench.core.types:Results",
+    "Result": "raybench.core.results:Result",
+    "Results": "raybench.core.results:Results",
     "RunConfig": "raybench.core.config:RunConfig",
     "Sample": "raybench.core.types:Sample",
     "Sampling": "raybench.core.types:Sampling",

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from raybench.core.checkpoint import Checkpoint
+from raybench.core.outputs import Generation, Likelihoods
 from raybench.core.protocols import EngineSpec
-from raybench.core.types import FinishReason, Generation, Kind, Likelihoods, Prediction, Request, Sample
+from raybench.core.types import FinishReason, Kind, Prediction, Request, Sample
 from raybench.metrics.mean import Mean
 from raybench.tasks import quickstart
 from raybench.tasks.task import Form, Group, Source, Task

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from raybench.core.outputs import Classification, Embedding, Spans, Tags
+from raybench.core.outputs import Classification, Embedding, Likelihoods, Spans, Tags
 from raybench.core.protocols import Scored
-from raybench.core.types import Kind, Likelihoods, Prompt, Sample, Sampling
+from raybench.core.types import Kind, Prompt, Sample, Sampling
 from raybench.metrics.mean import Mean
 from raybench.tasks import quickstart
 from raybench.tasks.task import Form, Source, Task

@@ -8,23 +8,9 @@ from typing import Any
 import pyarrow as pa
 from hypothesis import strategies as st
 
-from raybench.core.outputs import Classification, Embedding, Spans, Tags
+from raybench.core.outputs import Classification, Embedding, Generation, Likelihoods, Output, Spans, Tags, TextLikelihood
 from raybench.core.schema import REQUESTS
-from raybench.core.types import (
-    ErrorCode,
-    FinishReason,
-    Generation,
-    Kind,
-    Likelihoods,
-    Message,
-    Output,
-    Prediction,
-    Request,
-    Sample,
-    Sampling,
-    Shot,
-    TextLikelihood,
-)
+from raybench.core.types import ErrorCode, FinishReason, Kind, Message, Prediction, Request, Sample, Sampling, Shot
 
 KINDS = st.sampled_from([Kind.GENERATE, Kind.LOGLIKELIHOOD, Kind.ROLLING])
 """Request kinds that the fake engine serves."""

@@ -21,8 +21,7 @@ import pytest
 import yaml
 
 from raybench.cli.main import main
-from raybench.core.results import results_from_json
-from raybench.core.types import Result
+from raybench.core.results import Result, results_from_json
 from raybench.store.run_dir import RunDir
 from tests import own
 

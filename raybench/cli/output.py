@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import click
 
-from raybench.core.types import Results
+from raybench.core.results import Results
 from raybench.report import Format, render
 
 

@@ -11,8 +11,8 @@ from typing import cast
 import click
 
 from raybench.core.errors import ConfigError
-from raybench.core.outputs import Classification, Embedding, Spans, Tags
-from raybench.core.types import OPTION, Generation, Kind, Likelihoods, Output, Request, TextLikelihood
+from raybench.core.outputs import Classification, Embedding, Generation, Likelihoods, Output, Spans, Tags, TextLikelihood
+from raybench.core.types import OPTION, Kind, Request
 from raybench.driver.inspect_rows import Inspected, Which, inspect_samples
 from raybench.metrics.registry import get_metric
 from raybench.report.plain import plain

@@ -1,13 +1,17 @@
-"""Results as JSON values and back, without losing a bit: what results.json holds, and what the report reads."""
+"""What answers are worth: the numbers of a run, and how they become results.json and come back without losing a bit.
+
+None means unknown. Ratios lie between 0 and 1.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from raybench.core.errors import InternalError, RunError
-from raybench.core.types import Estimate, Result, Results
+from raybench.core.recheck import Recheck
 
 FORMAT = 1
 """Version of the JSON; raised when a key is added, renamed or changes its meaning."""
@@ -17,6 +21,61 @@ _COUNTS = ("num_samples", "num_errors")
 _NUMBERS = ("value", "stderr", "value_if_errors_wrong", "share_length", "share_unparsed", "share_truncated")
 _RESULT_KEYS = frozenset({*_TEXT, *_COUNTS, *_NUMBERS, "ci95", "higher_is_better", "withheld"})
 _RESULTS_KEYS = frozenset({"format", "run", "failed_models", "warnings", "results"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """A number and how sure it is."""
+
+    value: float | None
+    """None when it is withheld or undefined (no answered sample, a constant column)."""
+    stderr: float | None = None
+    """Standard error; None when it is unknown (one sample)."""
+    ci95: tuple[float, float] | None = None
+    """Percentile interval of the bootstrap."""
+    num_samples: int
+    """Samples the value stands on: answered ones."""
+    num_errors: int
+    """Samples without an answer; they are not in the value."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """One number of the final table, with everything needed to name it."""
+
+    model: str
+    task: str
+    form: str
+    """The request kind it was measured by, or `group`."""
+    metric: str
+    """With the filter in brackets where a task has several: `exact_match[strict]`."""
+    estimate: Estimate
+    value_if_errors_wrong: float | None = None
+    """The value if every error row were a wrong answer; None where that has no meaning (perplexity)."""
+    higher_is_better: bool
+    signature: str
+    share_length: float | None = None
+    """Generations that were stopped by the token budget."""
+    share_unparsed: float | None = None
+    """Generations from which no answer could be extracted."""
+    share_truncated: float | None = None
+    """Requests whose prompt was cut."""
+    withheld: str | None = None
+    """Why there is no value although the run ended: missing, doubled or foreign keys, a failed model."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Results:
+    """All numbers of one run; what results.json holds."""
+
+    run: str
+    results: tuple[Result, ...]
+    warnings: tuple[str, ...] = ()
+    """One sentence each, in plan order."""
+    failed_models: Mapping[str, str] = field(default_factory=dict)
+    """Model name to the reason why it has no results."""
+    rechecks: tuple[Recheck, ...] = ()
+    """Noise floors that were measured afterwards; they are no part of results.json, which is content only."""
 
 
 def results_to_json(results: Results) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from typing import Any
 import pyarrow as pa
 
 from raybench.core.errors import DataError
-from raybench.core.outputs import Classification, Embedding, Spans, Tags
-from raybench.core.types import ErrorCode, FinishReason, Generation, Kind, Likelihoods, Output, Prediction, Sample, TextLikelihood
+from raybench.core.outputs import Classification, Embedding, Generation, Likelihoods, Output, Spans, Tags, TextLikelihood
+from raybench.core.types import ErrorCode, FinishReason, Kind, Prediction, Sample
 
 VERSION = 1
 """Of the run directory's tables; a reader refuses a higher one."""

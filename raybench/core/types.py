@@ -1,4 +1,4 @@
-"""What is asked, what is answered, what it is worth: the frozen values that pass between the parts of raybench.
+"""What is asked, and the rows that come back: the frozen values that pass between the parts of raybench.
 
 None means unknown. Log-probabilities are in nats. Ratios lie between 0 and 1. Intervals are half-open.
 """
@@ -6,12 +6,11 @@ None means unknown. Log-probabilities are in nats. Ratios lie between 0 and 1. I
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from raybench.core.outputs import Classification, Embedding, Spans, Tags
-from raybench.core.recheck import Recheck
+from raybench.core.outputs import Output
 from raybench.core.record import record
 
 
@@ -250,52 +249,6 @@ class Asking:
 
 
 @record
-class Generation:
-    """Answer to `generate`."""
-
-    text: str
-    """The new text, cut before the first stop string, without special tokens, prefix and reasoning; with further turns the last answer."""
-    reasoning: str | None = None
-    """The trace before the answer (of the last turn), where the checkpoint's `think_end` came; otherwise None."""
-    turns: tuple[str, ...] = ()
-    """Where there were further turns: the answers to all turns, in order."""
-    alternatives: tuple[str, ...] = ()
-    """The further hypotheses of a beam search with `num_return_sequences`, best first; `text` is the first."""
-    token_logprobs: tuple[float, ...] | None = None
-    """Of every generated token (of all turns, in order), end token, reasoning and cut text included; under the model, before the sampling changed it."""
-
-
-@record
-class Likelihoods:
-    """Answer to `loglikelihood`: one entry a continuation, in order."""
-
-    logprobs: tuple[float, ...]
-    """Sum over the continuation's tokens."""
-    is_greedy: tuple[bool, ...]
-    """Whether every token was the most probable one."""
-    num_tokens: tuple[int, ...]
-    """Tokens of the continuation."""
-    token_logprobs: tuple[tuple[float, ...], ...] | None = None
-    """Of each token of each continuation, where they are kept."""
-
-
-@record
-class TextLikelihood:
-    """Answer to `rolling`."""
-
-    logprob: float
-    """Sum over all tokens of the text."""
-    num_tokens: int
-    """Tokens that were scored."""
-    token_logprobs: tuple[float, ...] | None = None
-    """Of each token of the text, in order, where they are kept."""
-
-
-Output = Generation | Likelihoods | TextLikelihood | Classification | Tags | Spans | Embedding
-"""`fill` is answered by Likelihoods: one entry a candidate, or one for the whole text (its pseudo-log-likelihood)."""
-
-
-@record
 class Prediction:
     """The answer to one request, or the error that stands in its place."""
 
@@ -325,58 +278,3 @@ class Prediction:
             error_code=code,
             error_message=message,
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
-    """A number and how sure it is."""
-
-    value: float | None
-    """None when it is withheld or undefined (no answered sample, a constant column)."""
-    stderr: float | None = None
-    """Standard error; None when it is unknown (one sample)."""
-    ci95: tuple[float, float] | None = None
-    """Percentile interval of the bootstrap."""
-    num_samples: int
-    """Samples the value stands on: answered ones."""
-    num_errors: int
-    """Samples without an answer; they are not in the value."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """One number of the final table, with everything needed to name it."""
-
-    model: str
-    task: str
-    form: str
-    """The request kind it was measured by, or `group`."""
-    metric: str
-    """With the filter in brackets where a task has several: `exact_match[strict]`."""
-    estimate: Estimate
-    value_if_errors_wrong: float | None = None
-    """The value if every error row were a wrong answer; None where that has no meaning (perplexity)."""
-    higher_is_better: bool
-    signature: str
-    share_length: float | None = None
-    """Generations that were stopped by the token budget."""
-    share_unparsed: float | None = None
-    """Generations from which no answer could be extracted."""
-    share_truncated: float | None = None
-    """Requests whose prompt was cut."""
-    withheld: str | None = None
-    """Why there is no value although the run ended: missing, doubled or foreign keys, a failed model."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Results:
-    """All numbers of one run; what results.json holds."""
-
-    run: str
-    results: tuple[Result, ...]
-    warnings: tuple[str, ...] = ()
-    """One sentence each, in plan order."""
-    failed_models: Mapping[str, str] = field(default_factory=dict)
-    """Model name to the reason why it has no results."""
-    rechecks: tuple[Recheck, ...] = ()
-    """Noise floors that were measured afterwards; they are no part of results.json, which is content only."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Sequence
 
-from raybench.core.outputs import Classification, Embedding, Spans, Tags
-from raybench.core.types import Generation, Likelihoods, Output, Prediction, TextLikelihood
+from raybench.core.outputs import Classification, Embedding, Generation, Likelihoods, Output, Spans, Tags, TextLikelihood
+from raybench.core.types import Prediction
 
 _UNCONDITIONAL = "uncond"
 """Asks for an option without its question: a part of a score, no decision."""

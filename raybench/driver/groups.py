@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from raybench.core.fingerprint import digest
-from raybench.core.types import Estimate, Result
+from raybench.core.results import Estimate, Result
 from raybench.driver.catalog import Catalog
 from raybench.metrics.interval import average, combine
 from raybench.tasks.task import Group

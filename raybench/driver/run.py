@@ -20,8 +20,8 @@ from typing import Any
 from raybench.core.config import RunConfig
 from raybench.core.errors import RunError
 from raybench.core.protocols import Pool
+from raybench.core.results import Results
 from raybench.core.secrets import refuse_secrets
-from raybench.core.types import Results
 from raybench.driver.actions import Shape
 from raybench.driver.compactor import Compactor
 from raybench.driver.environment import describe_machine

@@ -15,10 +15,10 @@ from raybench.core.config import RunConfig
 from raybench.core.errors import InternalError
 from raybench.core.fingerprint import digest, seed_for
 from raybench.core.garbage import fewer_collections
-from raybench.core.outputs import Classification, Spans
+from raybench.core.outputs import Classification, Generation, Output, Spans
 from raybench.core.protocols import AnyMetric, Scored
-from raybench.core.results import results_to_json
-from raybench.core.types import Estimate, Generation, Kind, Output, Prediction, Result, Results, Sample
+from raybench.core.results import Estimate, Result, Results, results_to_json
+from raybench.core.types import Kind, Prediction, Sample
 from raybench.driver.catalog import Catalog, open_catalog
 from raybench.driver.groups import group_results
 from raybench.driver.paths import model_path, task_path

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from random import Random
 
 from raybench.core.errors import InternalError
-from raybench.core.types import ErrorCode, FinishReason, Generation, Prediction, Request, Sampling
+from raybench.core.outputs import Generation
+from raybench.core.types import ErrorCode, FinishReason, Prediction, Request, Sampling
 from raybench.engines.answer import AnswerReader
 from raybench.engines.fit import Overlong, PromptError, fit_prompt
 from raybench.engines.predictions import failed, nonfinite

@@ -18,9 +18,9 @@ from typing import Literal
 from raybench.core.checkpoint import Checkpoint
 from raybench.core.engine_config import FakeConfig, Fault, engine_config
 from raybench.core.errors import CheckpointError, EngineDead, EngineError
-from raybench.core.outputs import Classification
+from raybench.core.outputs import Classification, Generation, Likelihoods, TextLikelihood
 from raybench.core.protocols import EngineSpec
-from raybench.core.types import ErrorCode, FinishReason, Generation, Kind, Likelihoods, Prediction, Request, Sampling, TextLikelihood
+from raybench.core.types import ErrorCode, FinishReason, Kind, Prediction, Request, Sampling
 
 _CONSTANT = "The answer is 1."
 _SCALE = 1 / 2**32

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from itertools import chain
 
 from raybench.core.fingerprint import seed_for
-from raybench.core.types import MASK, ErrorCode, Likelihoods, Prediction, Request
+from raybench.core.outputs import Likelihoods
+from raybench.core.types import MASK, ErrorCode, Prediction, Request
 from raybench.engines.fit import PromptError
 from raybench.engines.net import TokenRow
 from raybench.engines.predictions import failed, nonfinite, scored

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from raybench.core.types import ErrorCode, FinishReason, Kind, Output, Prediction, Request
+from raybench.core.outputs import Output
+from raybench.core.types import ErrorCode, FinishReason, Kind, Prediction, Request
 from raybench.engines.fit import PromptError
 
 Answer = Callable[[list[Request]], list[Prediction]]

@@ -9,8 +9,9 @@ from typing import Any
 
 from raybench.core.checkpoint import Checkpoint
 from raybench.core.errors import CheckpointError
+from raybench.core.outputs import Generation
 from raybench.core.protocols import EngineSpec
-from raybench.core.types import ErrorCode, FinishReason, Generation, Kind, Prediction, Request, Sampling
+from raybench.core.types import ErrorCode, FinishReason, Kind, Prediction, Request, Sampling
 from raybench.engines import pytorch_load, seq2seq_likelihood
 from raybench.engines.answer import AnswerReader, cut
 from raybench.engines.context import check_wanted, tokenizer_length

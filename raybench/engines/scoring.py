@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from raybench.core.types import Likelihoods, Prediction, Request, TextLikelihood
+from raybench.core.outputs import Likelihoods, TextLikelihood
+from raybench.core.types import Prediction, Request
 from raybench.engines.fit import FittedPairs, PromptError
 from raybench.engines.items import Item, Score, ScoreItems
 from raybench.engines.predictions import failed, nonfinite, scored

@@ -20,9 +20,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from raybench.core.errors import ConfigError, DataError, InternalError
-from raybench.core.outputs import Classification
+from raybench.core.outputs import Classification, Likelihoods
 from raybench.core.protocols import Scored
-from raybench.core.types import OPTION, Likelihoods, Sample
+from raybench.core.types import OPTION, Sample
 from raybench.metrics.likelihood import likelihoods
 from raybench.metrics.mean import Mean
 

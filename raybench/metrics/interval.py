@@ -10,7 +10,8 @@ import numpy as np
 
 from raybench.core.errors import InternalError
 from raybench.core.protocols import AnyMetric, Metric, TableMetric
-from raybench.core.types import Estimate, Sample
+from raybench.core.results import Estimate
+from raybench.core.types import Sample
 from raybench.metrics import bootstrap
 from raybench.metrics.statistics import Floats, Statistics, Table
 from raybench.metrics.table_interval import of_table, table_method, table_value

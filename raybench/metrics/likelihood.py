@@ -22,8 +22,9 @@ from typing import Any
 import numpy as np
 
 from raybench.core.errors import ConfigError, InternalError
+from raybench.core.outputs import Likelihoods, TextLikelihood
 from raybench.core.protocols import Scored, Wrong
-from raybench.core.types import Likelihoods, Prediction, Sample, TextLikelihood
+from raybench.core.types import Prediction, Sample
 from raybench.metrics.mean import Mean
 from raybench.metrics.ratio import Ratio
 

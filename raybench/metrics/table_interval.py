@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from raybench.core.errors import InternalError
 from raybench.core.protocols import TableMetric
-from raybench.core.types import Estimate
+from raybench.core.results import Estimate
 from raybench.metrics import bootstrap
 from raybench.metrics.statistics import Floats, Statistics, Table
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal, get_args
 
 from raybench.core.errors import ConfigError
-from raybench.core.types import Results
+from raybench.core.results import Results
 from raybench.report.table import tabulate
 from raybench.report.terminal import render_terminal
 from raybench.report.text import render_csv, render_json, render_latex, render_markdown

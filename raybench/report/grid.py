@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from raybench.core.types import Estimate
+from raybench.core.results import Estimate
 from raybench.report.table import Cell, Row, Table
 
 

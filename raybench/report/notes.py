@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from raybench.core.types import Result
+from raybench.core.results import Result
 from raybench.report.noise import noise_line
 from raybench.report.plain import plain
 from raybench.report.table import Row, Table, signature_parts

@@ -11,7 +11,7 @@ from typing import Literal
 
 from raybench.core.errors import InternalError
 from raybench.core.recheck import Recheck
-from raybench.core.types import Result, Results
+from raybench.core.results import Result, Results
 from raybench.report.plain import plain
 
 GROUP_FORM = "group"

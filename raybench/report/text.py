@@ -9,8 +9,7 @@ import re
 from collections.abc import Sequence
 
 from raybench.core.recheck import rechecks_to_json
-from raybench.core.results import results_to_json
-from raybench.core.types import Result, Results
+from raybench.core.results import Result, Results, results_to_json
 from raybench.report.grid import GridCell, grid
 from raybench.report.notes import notes, signatures
 from raybench.report.plain import is_unsafe, plain

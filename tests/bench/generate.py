@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from raybench.core.checkpoint import Checkpoint
+from raybench.core.outputs import Generation
 from raybench.core.protocols import EngineSpec
-from raybench.core.types import Generation, Kind, Request, Sampling, Shot
+from raybench.core.types import Kind, Request, Sampling, Shot
 from raybench.driver.models import locate
 from raybench.engines.pytorch_causal import PytorchCausalEngine
 

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from raybench.core.checkpoint import Checkpoint
+from raybench.core.outputs import Likelihoods
 from raybench.core.protocols import EngineSpec
-from raybench.core.types import Kind, Likelihoods, Prompt, Request, Shot
+from raybench.core.types import Kind, Prompt, Request, Shot
 from raybench.driver.models import locate
 from raybench.engines.pytorch_causal import PytorchCausalEngine
 from raybench.engines.pytorch_load import folder_of

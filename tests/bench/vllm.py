@@ -31,8 +31,9 @@ from typing import Any
 
 from raybench.core.checkpoint import Checkpoint
 from raybench.core.config_file import parse
+from raybench.core.outputs import Likelihoods
 from raybench.core.protocols import Engine, EngineSpec
-from raybench.core.types import Kind, Likelihoods, Request, Sampling, Shot
+from raybench.core.types import Kind, Request, Sampling, Shot
 from raybench.driver.environment import versions
 from raybench.driver.pool import LocalPool
 from raybench.driver.run import run

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from raybench.core.checkpoint import Checkpoint
+from raybench.core.outputs import Generation, Likelihoods, TextLikelihood
 from raybench.core.protocols import Engine, EngineSpec
-from raybench.core.types import ErrorCode, FinishReason, Generation, Kind, Likelihoods, Prediction, Request, Sampling, Shot, TextLikelihood
+from raybench.core.types import ErrorCode, FinishReason, Kind, Prediction, Request, Sampling, Shot
 from raybench.engines.registry import make_engine, reproducible, serves
 from tests.engines.families import make_family
 

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raybench.core.errors import InternalError, RunError
-from raybench.core.results import results_from_json, results_to_json
-from raybench.core.types import Estimate, Result, Results
+from raybench.core.results import Estimate, Result, Results, results_from_json, results_to_json
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 UNKNOWN = st.none() | FLOATS

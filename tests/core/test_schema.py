@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raybench.core.errors import DataError
+from raybench.core.outputs import Generation, Likelihoods
 from raybench.core.schema import (
     OUTPUTS,
     REQUESTS,
@@ -22,7 +23,7 @@ from raybench.core.schema import (
     samples_to_batch,
     to_batch,
 )
-from raybench.core.types import FinishReason, Generation, Kind, Likelihoods, Prediction, Sample
+from raybench.core.types import FinishReason, Kind, Prediction, Sample
 from tests.strategies import request_tables, samples, shards_of_predictions
 
 

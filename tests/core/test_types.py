@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 
-from raybench.core import types
+from raybench.core import outputs, results, types
 from raybench.core.types import ErrorCode, FinishReason, Kind, Prediction, Request, Shot
 from tests.strategies import requests
 
-CLASSES = [c for c in vars(types).values() if isinstance(c, type) and dataclasses.is_dataclass(c)]
+CLASSES = [c for m in (types, outputs, results) for c in vars(m).values() if isinstance(c, type) and dataclasses.is_dataclass(c)]
 
 
 @pytest.mark.parametrize("kind", CLASSES, ids=lambda c: c.__name__)

@@ -11,8 +11,9 @@ from pathlib import Path
 from threading import Event
 
 from raybench.core.errors import EngineError
+from raybench.core.outputs import Generation
 from raybench.core.protocols import Answers, EngineSpec
-from raybench.core.types import Generation, Prediction, Request
+from raybench.core.types import Prediction, Request
 from raybench.engines.fake import FakeEngine
 
 

@@ -6,8 +6,8 @@ from collections.abc import Hashable
 
 import pytest
 
-from raybench.core.outputs import Classification, Embedding, Spans, Tags
-from raybench.core.types import FinishReason, Generation, Likelihoods, Output, Prediction, TextLikelihood
+from raybench.core.outputs import Classification, Embedding, Generation, Likelihoods, Output, Spans, Tags, TextLikelihood
+from raybench.core.types import FinishReason, Prediction
 from raybench.driver.drift import decision, distances
 
 

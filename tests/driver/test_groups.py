@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from raybench.core.config_file import parse
-from raybench.core.types import Estimate, Result
+from raybench.core.results import Estimate, Result
 from raybench.driver.catalog import open_catalog
 from raybench.driver.groups import group_results
 

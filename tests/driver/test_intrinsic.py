@@ -10,7 +10,7 @@ import pytest
 
 from raybench.core.config_file import parse
 from raybench.core.errors import ConfigError
-from raybench.core.types import Result
+from raybench.core.results import Result
 from raybench.driver.run import run
 from raybench.engines.fill import drawn
 from raybench.tasks.corrupt import infilled, t5_corrupted, t5_spans

@@ -10,7 +10,7 @@ import pytest
 
 from raybench.core.config_file import parse
 from raybench.core.errors import CheckpointError, ConfigError, IncompleteError
-from raybench.core.types import Likelihoods
+from raybench.core.outputs import Likelihoods
 from raybench.driver.inspect_rows import inspect_samples
 from raybench.driver.recheck import recheck
 from raybench.driver.run import run

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from raybench.core.config_file import parse
-from raybench.core.types import Result, Results
+from raybench.core.results import Result, Results
 from raybench.driver.run import Report, run
 from raybench.driver.score import score_run
 from raybench.store.run_dir import RunDir

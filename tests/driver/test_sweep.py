@@ -16,7 +16,8 @@ import pytest
 from raybench.core.config import RunConfig
 from raybench.core.config_file import load, parse
 from raybench.core.errors import CheckpointError, RunError
-from raybench.core.types import Kind, Prompt, Results, Sample, Sampling
+from raybench.core.results import Results
+from raybench.core.types import Kind, Prompt, Sample, Sampling
 from raybench.driver.run import Report, run
 from raybench.driver.survey import plan_run
 from raybench.report import render

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from raybench.core.config_file import parse
-from raybench.core.types import Result
+from raybench.core.results import Result
 from raybench.driver.run import Report, run
 from tests.driver.runs import read_rows
 from tests.trained_classifiers import MAX_LENGTH, RECIPES, trained_classifier

@@ -6,8 +6,9 @@ import pyarrow as pa
 import pytest
 
 from raybench.core import schema
+from raybench.core.outputs import Generation
 from raybench.core.protocols import Measured, Work
-from raybench.core.types import Asking, ErrorCode, FinishReason, Generation, Kind, Prediction, Request
+from raybench.core.types import Asking, ErrorCode, FinishReason, Kind, Prediction, Request
 from raybench.driver.wire import pack_answer, pack_work, unpack_answer, unpack_work
 
 

@@ -10,8 +10,9 @@ import pytest
 import raybench
 from raybench.core.checkpoint import Checkpoint
 from raybench.core.errors import CheckpointError, ConfigError
+from raybench.core.outputs import Likelihoods
 from raybench.core.protocols import EngineSpec
-from raybench.core.types import Kind, Likelihoods, Request
+from raybench.core.types import Kind, Request
 from raybench.driver.models import open_models
 from raybench.engines.pytorch_causal import PytorchCausalEngine
 from raybench.engines.registry import make_engine

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from raybench.core.checkpoint import Checkpoint
+from raybench.core.outputs import Generation
 from raybench.core.protocols import EngineSpec
-from raybench.core.types import ErrorCode, FinishReason, Generation, Kind, Prediction, Request, Sampling
+from raybench.core.types import ErrorCode, FinishReason, Kind, Prediction, Request, Sampling
 from raybench.engines.pytorch_causal import PytorchCausalEngine
 
 ASK = Request(sample_id="s", kind=Kind.GENERATE, prompt="Tell me", sampling=Sampling(max_tokens=8))

@@ -9,8 +9,9 @@ import pytest
 
 from raybench.core.checkpoint import Checkpoint
 from raybench.core.errors import CheckpointError, EngineDead, EngineError
+from raybench.core.outputs import Generation, Likelihoods
 from raybench.core.protocols import EngineSpec
-from raybench.core.types import ErrorCode, Generation, Kind, Likelihoods, Request, Sampling
+from raybench.core.types import ErrorCode, Kind, Request, Sampling
 from raybench.engines.fake import FakeEngine
 
 

@@ -12,8 +12,9 @@ import pytest
 
 from raybench.core.checkpoint import Checkpoint
 from raybench.core.errors import EngineError
+from raybench.core.outputs import Likelihoods
 from raybench.core.protocols import Answers, EngineSpec
-from raybench.core.types import Kind, Likelihoods, Prediction, Request, Sampling
+from raybench.core.types import Kind, Prediction, Request, Sampling
 from raybench.engines.memory import free, is_out_of_memory
 from raybench.engines.pytorch_causal import PytorchCausalEngine
 

@@ -11,8 +11,9 @@ import pytest
 
 from raybench.core.checkpoint import Checkpoint
 from raybench.core.errors import CheckpointError
+from raybench.core.outputs import Generation, Likelihoods, TextLikelihood
 from raybench.core.protocols import EngineSpec
-from raybench.core.types import ErrorCode, FinishReason, Generation, Kind, Likelihoods, Prediction, Request, Sampling, Shot, TextLikelihood
+from raybench.core.types import ErrorCode, FinishReason, Kind, Prediction, Request, Sampling, Shot
 from raybench.engines.pytorch_causal import PytorchCausalEngine
 
 SHOTS = tuple(Shot(question=f"What is {i} and {i}?", answer=str(2 * i)) for i in range(3))

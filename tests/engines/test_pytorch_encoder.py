@@ -12,9 +12,9 @@ import pytest
 
 from raybench.core.checkpoint import Checkpoint
 from raybench.core.errors import CheckpointError, ConfigError
-from raybench.core.outputs import Classification, Embedding, Spans, Tags
+from raybench.core.outputs import Classification, Embedding, Likelihoods, Spans, Tags
 from raybench.core.protocols import Engine, EngineSpec
-from raybench.core.types import ErrorCode, Kind, Likelihoods, Prediction, Request
+from raybench.core.types import ErrorCode, Kind, Prediction, Request
 from raybench.engines.fill import drawn
 from raybench.engines.registry import make_engine
 from tests.tiny_models import LABELS, TAGS, label_names, make_checkpoint

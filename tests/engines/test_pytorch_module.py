@@ -13,9 +13,9 @@ import pytest
 
 from raybench.core.checkpoint import Checkpoint, Module
 from raybench.core.errors import CheckpointError, ConfigError
-from raybench.core.outputs import Classification, Embedding, Tags
+from raybench.core.outputs import Classification, Embedding, Generation, Likelihoods, Tags, TextLikelihood
 from raybench.core.protocols import Engine, EngineSpec
-from raybench.core.types import ErrorCode, FinishReason, Generation, Kind, Likelihoods, Request, Sampling, TextLikelihood
+from raybench.core.types import ErrorCode, FinishReason, Kind, Request, Sampling
 from raybench.engines.registry import make_engine
 from tests.tiny_models import make_tokenizer
 

@@ -11,8 +11,9 @@ import pytest
 from raybench.core.checkpoint import Checkpoint
 from raybench.core.engine_config import PytorchConfig
 from raybench.core.errors import CheckpointError, ConfigError
+from raybench.core.outputs import Likelihoods
 from raybench.core.protocols import EngineSpec
-from raybench.core.types import Kind, Likelihoods, Request
+from raybench.core.types import Kind, Request
 from raybench.engines.pytorch_causal import PytorchCausalEngine
 from raybench.engines.pytorch_options import check_quantized, loading_arguments
 

@@ -9,8 +9,9 @@ import pytest
 
 from raybench.core.checkpoint import Checkpoint
 from raybench.core.errors import CheckpointError
+from raybench.core.outputs import Generation, Likelihoods
 from raybench.core.protocols import Engine, EngineSpec
-from raybench.core.types import ErrorCode, FinishReason, Generation, Kind, Likelihoods, Prediction, Request, Sampling
+from raybench.core.types import ErrorCode, FinishReason, Kind, Prediction, Request, Sampling
 from raybench.engines.registry import make_engine
 from tests.tiny_models import make_checkpoint
 

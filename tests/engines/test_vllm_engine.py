@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from raybench.core.errors import ConfigError
-from raybench.core.types import Generation, Kind, Likelihoods, Prediction, Request, Sampling, TextLikelihood
+from raybench.core.outputs import Generation, Likelihoods, TextLikelihood
+from raybench.core.types import Kind, Prediction, Request, Sampling
 from raybench.engines.answer import AnswerReader
 from raybench.engines.fit import PromptError
 from raybench.engines.items import Item

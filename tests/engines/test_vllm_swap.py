@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from raybench.core.checkpoint import Checkpoint
+from raybench.core.outputs import Generation, Likelihoods
 from raybench.core.protocols import Engine, EngineSpec
-from raybench.core.types import Generation, Kind, Likelihoods, Prediction, Request, Sampling
+from raybench.core.types import Kind, Prediction, Request, Sampling
 from raybench.engines import vllm_swap
 from raybench.engines.registry import make_engine
 from raybench.engines.vllm_swap import compare_weights, differences, judge, tell_apart

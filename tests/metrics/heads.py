@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from raybench.core.outputs import Classification
+from raybench.core.outputs import Classification, Likelihoods, Output
 from raybench.core.protocols import AnyMetric, Scored
-from raybench.core.types import Estimate, FinishReason, Likelihoods, Output, Prediction, Sample
+from raybench.core.results import Estimate
+from raybench.core.types import FinishReason, Prediction, Sample
 from raybench.metrics.interval import estimate
 from raybench.metrics.statistics import Statistics
 

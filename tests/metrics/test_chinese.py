@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raybench.core.errors import DataError
+from raybench.core.outputs import Generation
 from raybench.core.protocols import Scored
-from raybench.core.types import FinishReason, Generation, Prediction, Sample
+from raybench.core.types import FinishReason, Prediction, Sample
 from raybench.metrics.chinese import EXACT_MATCH_CMRC, F1_CMRC, TOKEN_F1_ZH, cmrc_f1, mlqa_f1
 
 TEXTS = st.text(alphabet="北京大学在ab1 ，。《》.-", max_size=12)

@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raybench.core.errors import ConfigError, DataError, InternalError
+from raybench.core.outputs import Generation, Likelihoods
 from raybench.core.protocols import Metric, Scored
-from raybench.core.types import FinishReason, Generation, Likelihoods, Prediction, Sample
+from raybench.core.types import FinishReason, Prediction, Sample
 from raybench.metrics.choice import ACC, ACC_BYTES, ACC_MUTUAL_INFO, ACC_NORM, MC2
 from raybench.metrics.likelihood import GREEDY_ACC, TOKEN_PERPLEXITY
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from raybench.core.errors import InternalError
 from raybench.core.protocols import Metric
-from raybench.core.types import Estimate
+from raybench.core.results import Estimate
 from raybench.metrics.choice import ACC
 from raybench.metrics.interval import combine, estimate, method, value_if_errors_wrong
 from raybench.metrics.likelihood import PERPLEXITY, WORD_PERPLEXITY

@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from raybench.core.errors import ConfigError, InternalError
+from raybench.core.outputs import Likelihoods, Output, TextLikelihood
 from raybench.core.protocols import Metric, Scored
-from raybench.core.types import FinishReason, Likelihoods, Output, Prediction, Sample, TextLikelihood
+from raybench.core.types import FinishReason, Prediction, Sample
 from raybench.metrics.likelihood import BITS_PER_BYTE, BYTE_PERPLEXITY, GREEDY_ACC, PERPLEXITY, TOKEN_PERPLEXITY, WORD_PERPLEXITY
 
 

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raybench.core.outputs import Classification, Embedding, Spans, Tags
+from raybench.core.outputs import Classification, Embedding, Generation, Likelihoods, Output, Spans, Tags, TextLikelihood
 from raybench.core.protocols import Scored
-from raybench.core.types import Estimate, FinishReason, Generation, Kind, Likelihoods, Output, Prediction, Sample, TextLikelihood
+from raybench.core.results import Estimate
+from raybench.core.types import FinishReason, Kind, Prediction, Sample
 from raybench.metrics.grouped import GroupMetric, Groups
 from raybench.metrics.interval import estimate, value_if_errors_wrong, wrong_row
 from raybench.metrics.registry import get_metric, kinds, metric_names, requests

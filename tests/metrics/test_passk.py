@@ -7,8 +7,9 @@ from itertools import combinations
 import pytest
 
 from raybench.core.errors import ConfigError
+from raybench.core.outputs import Generation
 from raybench.core.protocols import Scored
-from raybench.core.types import FinishReason, Generation, Prediction, Sample
+from raybench.core.types import FinishReason, Prediction, Sample
 from raybench.metrics.passk import chance, pass_at
 
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from raybench.core.errors import ConfigError
-from raybench.core.outputs import Embedding, Tags
+from raybench.core.outputs import Embedding, Generation, Likelihoods, Output, Tags, TextLikelihood
 from raybench.core.protocols import Metric, Scored, TableMetric
-from raybench.core.types import FinishReason, Generation, Kind, Likelihoods, Output, Prediction, Sample, TextLikelihood
+from raybench.core.types import FinishReason, Kind, Prediction, Sample
 from raybench.metrics.registry import about, get_metric, kinds, metric_names, requests
 
 

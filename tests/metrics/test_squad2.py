@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raybench.core.outputs import Spans
+from raybench.core.outputs import Generation, Spans
 from raybench.core.protocols import Scored
-from raybench.core.types import FinishReason, Generation, Prediction, Sample
+from raybench.core.types import FinishReason, Prediction, Sample
 from raybench.metrics.registry import get_metric
 from raybench.metrics.statistics import Statistics
 from tests.metrics.heads import collect, measure

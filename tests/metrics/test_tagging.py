@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from raybench.core.errors import ConfigError, DataError
-from raybench.core.outputs import Tags
-from raybench.core.types import Generation
+from raybench.core.outputs import Generation, Tags
 from raybench.metrics.tagging import TAG_ACC
 from tests.metrics.heads import measure, scored, value_of
 

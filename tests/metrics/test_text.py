@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raybench.core.errors import DataError
+from raybench.core.outputs import Generation
 from raybench.core.protocols import Scored
-from raybench.core.types import FinishReason, Generation, Prediction, Sample
+from raybench.core.types import FinishReason, Prediction, Sample
 from raybench.metrics.text import EXACT_MATCH, EXACT_MATCH_GSM8K, EXACT_MATCH_SQUAD, TOKEN_F1, exact_match, squad_f1
 
 TEXTS = st.text(alphabet="aAthe 0123,.$#-\n é北", max_size=30)

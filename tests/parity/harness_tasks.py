@@ -13,7 +13,7 @@ import yaml
 
 import raybench
 from raybench.core.protocols import Pool
-from raybench.core.types import Results
+from raybench.core.results import Results
 from tests.parity.programs import Harness
 
 DRAWS = 20

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from raybench.core.types import Kind, Likelihoods, Request, TextLikelihood
+from raybench.core.outputs import Likelihoods, TextLikelihood
+from raybench.core.types import Kind, Request
 from raybench.driver.inspect_rows import inspect_samples
 from tests.parity.programs import ROWS, Case, Harness, Mode, engine_of, read_rows
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import raybench
-from raybench.core.types import Likelihoods, TextLikelihood
+from raybench.core.outputs import Likelihoods, TextLikelihood
 from raybench.driver.inspect_rows import Inspected, inspect_samples
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("smollm2")]

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from raybench.core.outputs import Generation, Likelihoods, TextLikelihood
 from raybench.core.protocols import Engine
-from raybench.core.types import Generation, Kind, Likelihoods, Request, Sampling, TextLikelihood
+from raybench.core.types import Kind, Request, Sampling
 from tests.parity.programs import ROWS, Harness, engine_of, read_rows
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.xdist_group("parity")]

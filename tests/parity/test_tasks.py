@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from raybench.core.types import Generation, Likelihoods, TextLikelihood
+from raybench.core.outputs import Generation, Likelihoods, TextLikelihood
 from raybench.driver.inspect_rows import Inspected, inspect_samples
 from tests.parity.programs import ROWS, Case, Harness, Mode
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from raybench.core.types import Estimate, Result, Results
+from raybench.core.results import Estimate, Result, Results
 
 MakeResult = Callable[..., Result]
 

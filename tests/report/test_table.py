@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from raybench.core.errors import InternalError
-from raybench.core.types import Result, Results
+from raybench.core.results import Result, Results
 from raybench.report.notes import notes
 from raybench.report.table import scale_of, tabulate
 

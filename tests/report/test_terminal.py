@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from rich.cells import cell_len
 
-from raybench.core.types import Result, Results
+from raybench.core.results import Result, Results
 from raybench.report import render
 
 # Written by hand from the invented numbers in conftest.py: 0.4123 -> 41.2, 0.5 and 0.5004 are both written 50.0 and so are a tie.

@@ -8,8 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from raybench.core.errors import ConfigError
-from raybench.core.results import results_from_json, results_to_json
-from raybench.core.types import Result, Results
+from raybench.core.results import Result, Results, results_from_json, results_to_json
 from raybench.report import render
 
 MARKDOWN = """\

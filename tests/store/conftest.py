@@ -8,8 +8,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from raybench.core.outputs import Generation, Likelihoods
 from raybench.core.schema import to_batch
-from raybench.core.types import ErrorCode, FinishReason, Generation, Kind, Likelihoods, Prediction
+from raybench.core.types import ErrorCode, FinishReason, Kind, Prediction
 from raybench.store.run_dir import RunDir
 from raybench.store.shard_mark import ShardMark
 

@@ -131,8 +131,9 @@ def test_a_damaged_shard_of_a_compacted_file_is_replaced_without_the_others(
 
 
 def test_the_likelihoods_of_mmlu_take_less_than_a_megabyte_and_a_half(run: RunDir) -> None:
+    from raybench.core.outputs import Likelihoods
     from raybench.core.schema import to_batch
-    from raybench.core.types import FinishReason, Likelihoods, Prediction
+    from raybench.core.types import FinishReason, Prediction
 
     # 14,042 test questions in 57 subjects with 4 options (Hendrycks et al. 2021, table 1 of the data set's README)
     rows, subjects = 14_042, 57

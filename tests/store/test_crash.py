@@ -21,7 +21,8 @@ from pathlib import Path
 import pyarrow as pa
 from raybench.core import schema
 from raybench.core.schema import to_batch
-from raybench.core.types import FinishReason, Generation, Kind, Prediction
+from raybench.core.types import FinishReason, Kind, Prediction
+from raybench.core.outputs import Generation
 from raybench.store import compaction
 from raybench.store.run_dir import RunDir
 from raybench.store.shard_mark import ShardMark

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from raybench.core.errors import InternalError
 from raybench.core.fingerprint import batch_digest
+from raybench.core.outputs import Generation, Likelihoods, Output, TextLikelihood
 from raybench.core.schema import keys_of, predictions_schema, to_batch
-from raybench.core.types import ErrorCode, FinishReason, Generation, Kind, Likelihoods, Output, Prediction, TextLikelihood
+from raybench.core.types import ErrorCode, FinishReason, Kind, Prediction
 from raybench.store.run_dir import RunDir
 from raybench.store.shard_files import ShardFiles
 from raybench.store.shard_mark import ShardMark, keys_digest

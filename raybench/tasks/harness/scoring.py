@@ -13,7 +13,8 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
-from raybench.core.types import Generation, Likelihoods, Prediction, TextLikelihood
+from raybench.core.outputs import Generation, Likelihoods, TextLikelihood
+from raybench.core.types import Prediction
 from raybench.tasks.harness.construct import reconstruct
 from raybench.tasks.harness.door import quietly
 from raybench.tasks.harness.library import HarnessTask
