@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import atexit
 import gc
-import logging
 import os
 import platform
-import secrets
-import shutil
-import sys
-import tempfile
 import threading
 import time
-from collections.abc import Mapping, Set
-from functools import lru_cache
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -23,9 +15,9 @@ import pyarrow as pa
 from raybench.core.config import RayConfig
 from raybench.core.errors import CheckpointError, ConfigError, EngineDead, EngineError, RaybenchError
 from raybench.core.protocols import CheckpointFailed, Done, Engine, EngineSpec, Event, Failed, Leaving, Lost, Progress, Started, Work
-from raybench.core.ray_auth import auth_mode, has_token
 from raybench.driver.dispatch import MAX_IN_FLIGHT
 from raybench.driver.pool import bring_in, slots_of
+from raybench.driver.ray_cluster import cause_of, connect, draining_nodes, node_id
 from raybench.driver.ray_metrics import ActorMetrics, DriverMetrics
 from raybench.driver.wire import Packed, pack_answer, pack_work, unpack_answer, unpack_work
 from raybench.driver.work import run_shard
@@ -52,6 +44,7 @@ class EngineActor:
         """Hold a checkpoint. Returns ("started", ...) or ("checkpoint", message)."""
         begin = time.perf_counter()
         try:
+            gc.unfreeze()  # the model that goes may be in a cycle
             engine, self._engine = self._engine, None
             self._engine, loaded = bring_in(engine, spec)
         except CheckpointError as error:
@@ -63,7 +56,7 @@ class EngineActor:
         seconds = time.perf_counter() - begin
         self._metrics.loaded(seconds)
         capacity = self._engine.concurrency, slots_of(self._engine)
-        return "started", *capacity, self._engine.reproducible, seconds, platform.node(), os.getpid(), loaded, _node_id()
+        return "started", *capacity, self._engine.reproducible, seconds, platform.node(), os.getpid(), loaded, node_id()
 
     def run(self, packed: bytes) -> tuple[Any, ...] | Packed:
         """Answer a shard, packed by `pack_work`. Returns `pack_answer`, ("failed", message) or ("dead", message)."""
@@ -92,7 +85,7 @@ class RayPool:
     def __init__(self, config: RayConfig, *, max_engines: int | None = None) -> None:
         self._max_engines, self._grows = max_engines, config.autoscaling
         self._wanted: set[str] = set()  # names of resources that engines ask for
-        self._owns = _connect(config)
+        self._owns = connect(config)
         import ray
 
         self._ray = ray
@@ -194,7 +187,7 @@ class RayPool:
         except self._ray.exceptions.RayError as error:
             self._forget(engine)
             self._free(engine)
-            return Lost(engine=engine, message=_cause(error))
+            return Lost(engine=engine, message=cause_of(error))
         match answer:
             case ("started", concurrency, slots, reproducible, seconds, node, pid, loaded, node_id):
                 self._nodes[engine] = node_id
@@ -223,7 +216,7 @@ class RayPool:
         silent = set(self._beats.values())  # asked, and no answer yet: a frozen process must not keep us from asking the others
         working = {engine for engine, _ in self._waiting.values() if engine in self._actors} - silent
         self._beats |= {self._actors[engine].progress.remote(): engine for engine in sorted(working)}
-        going = _draining_nodes()
+        going = draining_nodes()
         told = [engine for engine, node in self._nodes.items() if node in going]
         for engine in told:  # once
             del self._nodes[engine]
@@ -286,74 +279,5 @@ def _bundles(demand: Mapping[str, float]) -> list[dict[str, float]]:
     return [{**whole, **part}, *(dict(part) for _ in range(count - 1))]
 
 
-def _node_id() -> str:
-    import ray
-
-    return str(ray.get_runtime_context().get_node_id())
-
-
-def _draining_nodes() -> Set[str]:
-    """Ids of the nodes that were told to end: spot notices, `ray start --block` at SIGTERM, the autoscaler.
-
-    Not a public function of Ray (2.60); Ray Train and Ray Data ask the same one. Without it a node that goes is noticed when it is gone.
-    """
-    from ray._private import state
-
-    ask = getattr(state.state, "get_draining_nodes", None)
-    return frozenset() if ask is None else frozenset(ask())
-
-
 def _amounts(resources: Mapping[str, float]) -> str:
     return ", ".join(f"{name}:{amount:g}" for name, amount in sorted(resources.items())) or "nothing"
-
-
-def _cause(error: Exception) -> str:
-    """Ray's account of a dead actor on one line."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:300]}"
-
-
-def _connect(config: RayConfig) -> bool:
-    """Join the configured cluster or start one on this machine; True when it is ours to stop.
-
-    Raises:
-        ConfigError: when the cluster cannot be reached, or is on the network without a token.
-    """
-    if "ray" in sys.modules and sys.modules["ray"].is_initialized():
-        return False
-    quiet: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False, "configure_logging": False}
-    if config.address is None:
-        if not has_token():
-            os.environ["RAY_AUTH_TOKEN_PATH"] = str(_make_token())
-        if "ray" not in sys.modules:
-            os.environ["RAY_AUTH_MODE"] = "token"  # before the import, which reads it; an imported Ray turns it on by itself
-        import ray
-
-        # it warns that it handles no signals when it starts in a thread (place.py); the driver does that itself
-        logging.getLogger("ray").setLevel(logging.ERROR)
-        ray.init(address="local", include_dashboard=False, **quiet)
-        return True
-    host = config.address.rpartition(":")[0].strip("[]") or config.address
-    mode = auth_mode(host, consent=config.auth == "none", what=f"ray.address {config.address}")
-    os.environ.setdefault("RAY_AUTH_MODE", mode)
-    import ray
-
-    try:
-        ray.init(address=config.address, **quiet)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ConfigError(
-            f"ray.address {config.address}: cannot be joined: {_cause(error)} Is the head running there, is the port right "
-            "(6379 by default), and is the token in RAY_AUTH_TOKEN_PATH the head's?"
-        ) from error
-    return True  # disconnecting is ours; a cluster that was joined goes on without us
-
-
-@lru_cache(maxsize=1)
-def _make_token() -> Path:
-    """A file with a new token, until the process ends: Ray keeps the first token it reads, also for a second cluster."""
-    folder = Path(tempfile.mkdtemp(prefix="raybench-ray-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    token = folder / "token"
-    token.touch(mode=0o600)
-    token.write_text(secrets.token_hex(32))
-    return token

@@ -19,7 +19,7 @@ from raybench.core.config import RayConfig
 from raybench.core.config_file import parse
 from raybench.core.protocols import Started
 from raybench.core.ray_auth import has_token
-from raybench.driver import ray_pool
+from raybench.driver.ray_cluster import make_token
 from raybench.driver.ray_pool import RayPool
 from raybench.driver.run import run
 from tests.bench.simulation import simulate
@@ -49,7 +49,7 @@ class Together(RayPool):
 def cluster() -> Iterator[None]:
     """A head that does no work and four nodes, on this machine."""
     if not has_token():
-        os.environ["RAY_AUTH_TOKEN_PATH"] = str(ray_pool._make_token())
+        os.environ["RAY_AUTH_TOKEN_PATH"] = str(make_token())
     os.environ["RAY_AUTH_MODE"] = "token"
     import ray
     from ray.cluster_utils import Cluster

@@ -18,6 +18,7 @@ from raybench.core.errors import ConfigError
 from raybench.core.protocols import Done, EngineSpec, Event, Started
 from raybench.core.ray_auth import has_token
 from raybench.driver import ray_pool
+from raybench.driver.ray_cluster import make_token
 from raybench.driver.ray_pool import RayPool
 from raybench.driver.run import run
 from tests.driver.runs import content_rows, events_of, fake_config
@@ -29,7 +30,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.xdist_group("ray")]
 def cluster() -> Iterator[Any]:
     """A head that does no work; tests add nodes and take them away."""
     if not has_token():
-        os.environ["RAY_AUTH_TOKEN_PATH"] = str(ray_pool._make_token())
+        os.environ["RAY_AUTH_TOKEN_PATH"] = str(make_token())
     os.environ["RAY_AUTH_MODE"] = "token"
     import ray
     from ray.cluster_utils import Cluster

@@ -11,7 +11,7 @@ import pytest
 from raybench.core.config import RayConfig
 from raybench.core.errors import ConfigError
 from raybench.core.ray_auth import has_token
-from raybench.driver import ray_pool
+from raybench.driver.ray_cluster import make_token
 from raybench.driver.ray_pool import RayPool
 from raybench.driver.run import run
 from tests.driver.runs import fake_config, read_rows
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray")]
 @pytest.fixture(scope="module")
 def eight_gpus() -> Iterator[None]:
     if not has_token():
-        os.environ["RAY_AUTH_TOKEN_PATH"] = str(ray_pool._make_token())
+        os.environ["RAY_AUTH_TOKEN_PATH"] = str(make_token())
     import ray
 
     ray.init(

@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from raybench.core.config import RayConfig
 from raybench.core.protocols import Done, Event
 from raybench.core.ray_auth import has_token
-from raybench.driver import ray_pool
+from raybench.driver.ray_cluster import make_token
 from raybench.driver.ray_metrics import ACTOR, DRIVER
 from raybench.driver.ray_pool import RayPool
 from raybench.driver.run import run
@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.xdist_group("ray")]
 def port() -> Iterator[int]:
     """The metrics port of a cluster of one node, whose processes report often."""
     if not has_token():
-        os.environ["RAY_AUTH_TOKEN_PATH"] = str(ray_pool._make_token())
+        os.environ["RAY_AUTH_TOKEN_PATH"] = str(make_token())
     os.environ["RAY_AUTH_MODE"] = "token"
     import ray
     from ray.cluster_utils import Cluster
