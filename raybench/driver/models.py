@@ -13,7 +13,7 @@ from raybench.core.config import ModelConfig, RunConfig
 from raybench.core.engine_config import engine_config, merge
 from raybench.core.errors import CheckpointError, ConfigError, EngineError
 from raybench.core.fingerprint import digest
-from raybench.driver.plan import PlannedModel, name_models
+from raybench.driver.plan import PlannedModel
 from raybench.engines.adapter import check_adapter
 from raybench.engines.gguf import check_gguf, converted_before
 from raybench.engines.loading import check_folder, has_chat_template, read_config
@@ -234,3 +234,29 @@ def architectures(checkpoint: Checkpoint) -> tuple[str, ...]:
 def carries_template(checkpoint: Checkpoint) -> bool | None:
     """Whether the checkpoint carries a chat template; None where its files are not here."""
     return None if checkpoint.path is None else has_chat_template(converted_before(checkpoint) or checkpoint.path)
+
+
+def name_models(candidates: Sequence[tuple[str | None, str]]) -> list[str]:
+    """Names of models: the configured one, otherwise the last part of the URI, made unique by more of the URI.
+
+    Args:
+        candidates: (configured name, URI with @revision) of each model.
+
+    Raises:
+        ConfigError: when two configured names are equal.
+    """
+    given = [name for name, _ in candidates if name is not None]
+    doubled = sorted({n for n in given if given.count(n) > 1})
+    if doubled:
+        raise ConfigError(f"models: the name '{doubled[0]}' stands twice; give each model its own.")
+    short = [name or _last_part(uri) for name, uri in candidates]
+    names = [name or (s if short.count(s) == 1 else uri) for s, (name, uri) in zip(short, candidates, strict=True)]
+    doubled = sorted({n for n in names if names.count(n) > 1})
+    if doubled:
+        raise ConfigError(f"models: '{doubled[0]}' stands twice. To run a checkpoint in two ways, give each entry a `name`.")
+    return names
+
+
+def _last_part(uri: str) -> str:
+    last = uri.rstrip("/").rpartition("/")[2] or uri
+    return last.removesuffix(".gguf") or "model"

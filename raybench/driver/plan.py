@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from raybench.core.checkpoint import Checkpoint
 from raybench.core.config import ModelConfig, RunConfig, TaskConfig
-from raybench.core.errors import ConfigError
+from raybench.core.engine_config import EngineConfig
 from raybench.core.fingerprint import digest
 from raybench.core.protocols import EngineSpec
 from raybench.core.resolve import demand_of, engine_for, identity_of, options_of, resources_for
@@ -219,19 +219,7 @@ def plan(
         if spec_key not in specs:
             spec = EngineSpec(kind=engine.kind, checkpoint=model.checkpoint, options=options)
             specs[spec_key] = spec, shapes[shape_key][0], pair.model
-        identity = {
-            "checkpoint": model.checkpoint.identity,
-            "tokenizer": model.checkpoint.tokenizer,
-            "chat_template": None if model.checkpoint.chat_template is None else digest(model.checkpoint.chat_template),
-            "system_prompt": model.checkpoint.system_prompt,
-            "fewshot_as_multiturn": model.checkpoint.fewshot_as_multiturn if model.checkpoint.chat_template else None,
-            "chat_template_kwargs": dict(model.checkpoint.chat_template_kwargs),
-            "label_map": dict(model.checkpoint.label_map) if pair.asking.kind in (Kind.CLASSIFY, Kind.TAG) else None,
-            "think_end": model.checkpoint.think_end if pair.asking.kind is Kind.GENERATE else None,
-            "engine": {"kind": engine.kind, **identity_of(engine), "versions": versions.get(engine.kind, ""), "revision": ENGINE_REVISION},
-            "task": {"name": pair.task, **pair.task_identity},
-            "asking": _asking_identity(pair.asking),
-        }
+        identity = _identity(pair, model.checkpoint, engine, versions)
         shards = prompts[pair.prompts]
         columns.append((index, shards, fingerprints_of(identity, shards.digests)))
         planned.append(
@@ -270,6 +258,23 @@ def plan(
     )
 
 
+def _identity(pair: PlannedPair, checkpoint: Checkpoint, engine: EngineConfig, versions: Mapping[str, str]) -> dict[str, Any]:
+    """Everything that can change a pair's rows."""
+    return {
+        "checkpoint": checkpoint.identity,
+        "tokenizer": checkpoint.tokenizer,
+        "chat_template": None if checkpoint.chat_template is None else digest(checkpoint.chat_template),
+        "system_prompt": checkpoint.system_prompt,
+        "fewshot_as_multiturn": checkpoint.fewshot_as_multiturn if checkpoint.chat_template else None,
+        "chat_template_kwargs": dict(checkpoint.chat_template_kwargs),
+        "label_map": dict(checkpoint.label_map) if pair.asking.kind in (Kind.CLASSIFY, Kind.TAG) else None,
+        "think_end": checkpoint.think_end if pair.asking.kind is Kind.GENERATE else None,
+        "engine": {"kind": engine.kind, **identity_of(engine), "versions": versions.get(engine.kind, ""), "revision": ENGINE_REVISION},
+        "task": {"name": pair.task, **pair.task_identity},
+        "asking": _asking_identity(pair.asking),
+    }
+
+
 def _asking_identity(asking: Asking) -> dict[str, Any]:
     """What of the asking can change rows; the seed only where something is drawn."""
     sampling = asking.sampling
@@ -289,29 +294,3 @@ def _asking_identity(asking: Asking) -> dict[str, Any]:
 
 def _joined(parts: Sequence[NDArray[Any]], kind: Any) -> NDArray[Any]:
     return np.concatenate(parts).astype(kind) if parts else np.zeros(0, kind)
-
-
-def name_models(candidates: Sequence[tuple[str | None, str]]) -> list[str]:
-    """Names of models: the configured one, otherwise the last part of the URI, made unique by more of the URI.
-
-    Args:
-        candidates: (configured name, URI with @revision) of each model.
-
-    Raises:
-        ConfigError: when two configured names are equal.
-    """
-    given = [name for name, _ in candidates if name is not None]
-    doubled = sorted({n for n in given if given.count(n) > 1})
-    if doubled:
-        raise ConfigError(f"models: the name '{doubled[0]}' stands twice; give each model its own.")
-    short = [name or _last_part(uri) for name, uri in candidates]
-    names = [name or (s if short.count(s) == 1 else uri) for s, (name, uri) in zip(short, candidates, strict=True)]
-    doubled = sorted({n for n in names if names.count(n) > 1})
-    if doubled:
-        raise ConfigError(f"models: '{doubled[0]}' stands twice. To run a checkpoint in two ways, give each entry a `name`.")
-    return names
-
-
-def _last_part(uri: str) -> str:
-    last = uri.rstrip("/").rpartition("/")[2] or uri
-    return last.removesuffix(".gguf") or "model"

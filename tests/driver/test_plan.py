@@ -16,6 +16,7 @@ from raybench.core.checkpoint import Checkpoint
 from raybench.core.config_file import parse
 from raybench.core.errors import ConfigError
 from raybench.core.types import Asking, Kind, Sampling
+from raybench.driver.models import name_models
 from raybench.driver.plan import (
     Plan,
     PlannedModel,
@@ -23,7 +24,6 @@ from raybench.driver.plan import (
     PromptShards,
     describe_pair,
     fingerprints_of,
-    name_models,
     plan,
     read_pair,
 )
