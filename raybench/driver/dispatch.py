@@ -23,11 +23,10 @@ from raybench.core.protocols import CheckpointFailed, Done, Event, Failed, Leavi
 from raybench.driver.actions import Action, Commit, Load, Note, Run, Shape, Shards, Start, Stop
 from raybench.driver.backlog import Backlog
 from raybench.driver.fleet import Fleet, LiveEngine
+from raybench.driver.tries import Tries
 
 MAX_IN_FLIGHT = 32
 """Shards that an engine may work on at once."""
-TAIL_FACTOR = 2.0
-"""A running shard gets a second copy after this many times its expected duration."""
 
 
 class Dispatcher:
@@ -46,35 +45,30 @@ class Dispatcher:
     ) -> None:
         self._shards, self._shapes = shards, shapes
         self._max_attempts, self._stall, self._start_timeout = max_attempts, stall_timeout_s, start_timeout_s
-        num_shards = len(shards.cost)
-        self._done = np.zeros(num_shards, bool)
-        self._done[list(done)] = True
+        is_done = np.zeros(len(shards.cost), bool)
+        is_done[list(done)] = True
         self._fleet = Fleet(shapes, capacity, max_attempts=max_attempts)
-        self._backlog = Backlog(shards, self._done, num_shapes=len(shapes))
+        self._backlog = Backlog(shards, is_done, num_shapes=len(shapes))
+        self._tries = Tries(shards, self._backlog, is_done, max_attempts=max_attempts)
         self._queues = self._backlog.queues
-        self._attempts = np.zeros(num_shards, np.int32)
-        self._copies: dict[int, list[int]] = {}  # shard -> engines that run it
         self._idle: dict[int, None] = {}  # engines with room, in the order in which they came free
         self._fresh: dict[int, None] = {}  # of these, the ones not yet offered anything
         self._failed_models: dict[int, str] = {}
-        self.given_up: dict[int, str] = {}
-        """Shards that were tried too often, with the last reason."""
         self._draining = False
-        self._num_open = int(num_shards - self._done.sum())
 
     # ---- what can be asked
 
     @property
     def finished(self) -> bool:
         """Whether nothing is left to wait for: all done, given up or dropped; or, while draining, nothing runs."""
-        if self._num_open == 0:
+        if self._tries.num_open == 0:
             return True
-        return self._draining and not self._copies
+        return self._draining and not self._tries.copies
 
     @property
     def is_complete(self) -> bool:
         """Whether every shard is done, given up or dropped; also where a stop was wanted meanwhile."""
-        return self._num_open == 0
+        return self._tries.num_open == 0
 
     @property
     def num_engines(self) -> int:
@@ -87,6 +81,11 @@ class Dispatcher:
         return len(self._backlog)
 
     @property
+    def given_up(self) -> Mapping[int, str]:
+        """Shards that were tried too often, with the last reason."""
+        return self._tries.given_up
+
+    @property
     def failed_models(self) -> Mapping[int, str]:
         """Models whose checkpoint cannot be loaded, with the reason."""
         return self._failed_models
@@ -94,7 +93,7 @@ class Dispatcher:
     @property
     def in_flight(self) -> Mapping[int, list[int]]:
         """Shards that run now, with their engines."""
-        return self._copies
+        return self._tries.copies
 
     # ---- what can happen
 
@@ -184,37 +183,24 @@ class Dispatcher:
     def _finish(self, engine: LiveEngine, shard: int, now: float, actions: list[Action]) -> None:
         if shard not in engine.running:
             return
-        queue = self._queues[engine.spec]
-        queue.seconds += now - engine.running[shard]
-        queue.finished += float(self._shards.cost[shard])
-        attempt = engine.attempts[shard]
-        self._release(engine, shard)
-        if not self._done[shard] and shard not in self.given_up:
-            self._done[shard] = True
-            self._num_open -= 1
+        attempt = self._tries.succeed(engine, shard, now)
+        self._free_up(engine)
+        if attempt is not None:
             actions.append(Commit(shard, attempt))
 
     def _release(self, engine: LiveEngine, shard: int) -> None:
-        del engine.running[shard], engine.attempts[shard]
-        engine.num_requests -= int(self._shards.num_requests[shard])
-        self._queues[engine.spec].num_running -= 1
-        copies = self._copies[shard]
-        copies.remove(engine.number)
-        if not copies:
-            del self._copies[shard]
+        self._tries.end(engine, shard)
         self._free_up(engine)
 
     def _retry(self, shard: int, engine: int, reason: str, actions: list[Action]) -> None:
         """A try of `shard` ended without an answer."""
-        if self._done[shard] or shard in self.given_up or shard in self._copies:
+        if self._tries.is_settled(shard) or shard in self._tries.copies:
             return
-        spec = int(self._shards.spec[shard])
-        tries = int(self._attempts[shard])
+        spec, tries = int(self._shards.spec[shard]), self._tries.count(shard)
         if self._shards.spec_model[spec] in self._failed_models:
             return
-        if tries >= self._max_attempts or self._shards.spec_shape[spec] in self._fleet.failed:
-            self.given_up[shard] = reason
-            self._num_open -= 1
+        if not self._tries.may_be_tried(shard) or self._shards.spec_shape[spec] in self._fleet.failed:
+            self._tries.give_up([shard], reason)
             actions.append(Note("gave_up", f"shard {shard}: given up after {tries} tries: {reason}", shard=shard, engine=engine))
             return
         self._backlog.put_back(shard, engine)
@@ -246,26 +232,23 @@ class Dispatcher:
             return
         self._failed_models[model] = message
         actions.append(Note("model_failed", message))
-        self._num_open -= len(self._backlog.clear(model=model))
-        for shard, engines in list(self._copies.items()):
+        self._tries.drop(self._backlog.clear(model=model))
+        for shard, engines in list(self._tries.copies.items()):
             if self._shards.spec_model[int(self._shards.spec[shard])] == model:
                 for number in list(engines):
                     self._release(self._fleet.engines[number], shard)
-                if not self._done[shard]:
-                    self._num_open -= 1
+                self._tries.drop([shard])
 
     def _count_start_failure(self, shape: int, reason: str, actions: list[Action]) -> None:
         message = self._fleet.start_failed(shape, reason)
         if message is not None:
             actions.append(Note("shape_failed", message))
-            dropped = self._backlog.clear(shape=shape)
-            self._num_open -= len(dropped)
-            self.given_up |= dict.fromkeys(dropped, message)
+            self._tries.give_up(self._backlog.clear(shape=shape), message)
 
     # ---- decisions
 
     def _assign(self, actions: list[Action], now: float) -> list[Action]:
-        if self._draining or self._num_open == 0:
+        if self._draining or self._tries.num_open == 0:
             return actions
         fresh, self._fresh = self._fresh, {}
         for number in fresh:
@@ -310,15 +293,7 @@ class Dispatcher:
         return False
 
     def _run(self, engine: LiveEngine, shard: int, now: float, actions: list[Action]) -> None:
-        self._attempts[shard] += 1
-        if not engine.running:
-            engine.since = now
-        engine.running[shard] = now
-        engine.attempts[shard] = int(self._attempts[shard])
-        engine.num_requests += int(self._shards.num_requests[shard])
-        self._queues[engine.spec].num_running += 1
-        self._copies.setdefault(shard, []).append(engine.number)
-        actions.append(Run(engine.number, shard, engine.attempts[shard]))
+        actions.append(Run(engine.number, shard, self._tries.begin(engine, shard, now)))
 
     def _copy_stragglers(self, now: float, actions: list[Action]) -> None:
         """Give idle engines second copies of the shards that are most overdue; only where nothing else is pending."""
@@ -329,18 +304,7 @@ class Dispatcher:
                 idle.setdefault(engine.spec, []).append(engine)
         if self._draining or not idle:
             return
-        overdue: list[tuple[float, int]] = []
-        for shard, engines in self._copies.items():
-            spec = int(self._shards.spec[shard])
-            if spec not in idle or len(engines) > 1 or self._done[shard] or self._attempts[shard] >= self._max_attempts:
-                continue
-            expected = self._queues[spec].expected_s(float(self._shards.cost[shard]))
-            if expected is None:
-                continue
-            over = now - self._fleet.engines[engines[0]].running[shard] - TAIL_FACTOR * expected
-            if over > 0:
-                overdue.append((over, shard))
-        for _, shard in sorted(overdue, reverse=True):
+        for shard in self._tries.overdue(self._fleet, idle, now):
             waiting = idle[int(self._shards.spec[shard])]
             if waiting:
                 engine = waiting.pop(0)
