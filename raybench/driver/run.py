@@ -112,9 +112,11 @@ def run(
         for source in reuse:
             take_over(store, plan, RunDir.open(source))
         done = committed(store, plan)
-        with store.event_log(echo) as events, Compactor(store, plan, events) as compactor:
-            outcome = _execute(config, store, prepared, place.pool(), shapes, done, watch, events, compactor)
-            place.leave()
+        with store.event_log(echo) as events:
+            with Compactor(store, plan, events) as compactor:
+                outcome = _execute(config, store, prepared, place.pool(), shapes, done, watch, events, compactor)
+                place.leave()
+            events.append("end", time=time.time(), stopped=outcome.is_stopped, given_up=len(outcome.given_up))
         store.write_state(
             {
                 "failed_models": dict(outcome.failed_models),
@@ -248,7 +250,6 @@ def _execute(
             is_stop_wanted=flag,
         )
         outcome = loop.run()
-        events.append("end", time=time.time(), stopped=outcome.is_stopped, given_up=len(outcome.given_up))
     outcome.exit_code = flag.exit_code if flag.signal is not None else 0
     return outcome
 
