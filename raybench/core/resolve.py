@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from raybench.core.config import ModelConfig, ResourcesConfig, RunConfig, SamplingConfig, TaskConfig
+from raybench.core.config import ModelConfig, ResourcesConfig, RunConfig
 from raybench.core.engine_config import CustomConfig, EngineConfig, engine_config, merge
 from raybench.core.errors import ConfigError
+from raybench.core.task_config import SamplingConfig, TaskConfig
 from raybench.core.types import Sampling
 
 

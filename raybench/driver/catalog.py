@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from raybench.core.config import RunConfig, TaskConfig
+from raybench.core.config import RunConfig
 from raybench.core.errors import ConfigError
+from raybench.core.task_config import TaskConfig
 from raybench.core.types import Kind
 from raybench.driver.paths import task_path
 from raybench.metrics import registry as metrics

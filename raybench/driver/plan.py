@@ -18,11 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raybench.core.checkpoint import Checkpoint
-from raybench.core.config import ModelConfig, RunConfig, TaskConfig
+from raybench.core.config import ModelConfig, RunConfig
 from raybench.core.engine_config import EngineConfig
 from raybench.core.fingerprint import digest
 from raybench.core.protocols import EngineSpec
 from raybench.core.resolve import demand_of, engine_for, identity_of, options_of, resources_for
+from raybench.core.task_config import TaskConfig
 from raybench.core.types import Asking, Kind, Sampling
 from raybench.driver.actions import Shape
 

@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from raybench.core.config import SourceConfig, TaskConfig
 from raybench.core.errors import ConfigError, DataError
 from raybench.core.fingerprint import digest
+from raybench.core.task_config import SourceConfig, TaskConfig
 from raybench.core.types import Kind, Prompt, Sample, Sampling
 from raybench.tasks.extract import get_extractor
 from raybench.tasks.locate import is_local

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from raybench.core.checkpoint import package_parts
-from raybench.core.config import DataConfig
 from raybench.core.errors import DataError
+from raybench.core.task_config import DataConfig
 from raybench.tasks.task import Source
 
 FORMATS = (".jsonl", ".json", ".csv", ".tsv", ".conll", ".bio", ".iob2", ".parquet")

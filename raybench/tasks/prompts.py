@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from raybench.core.config import DataConfig
 from raybench.core.errors import ConfigError, DataError
 from raybench.core.fingerprint import digest
 from raybench.core.schema import REQUESTS, samples_to_batch
+from raybench.core.task_config import DataConfig
 from raybench.core.types import OPTION, Kind, Prompt, Sample
 from raybench.core.version import VERSION
 from raybench.tasks.ask import prompt_of, samples

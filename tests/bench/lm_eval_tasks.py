@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from raybench.core.config import LmEvalConfig
+from raybench.core.task_config import LmEvalConfig
 from raybench.store.run_dir import RunDir
 from raybench.tasks.harness.library import Library
 from raybench.tasks.harness.requests import render_harness

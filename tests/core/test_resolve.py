@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from raybench.core.config import ModelConfig, ResourcesConfig, RunConfig, SamplingConfig, TaskConfig
+from raybench.core.config import ModelConfig, ResourcesConfig, RunConfig
 from raybench.core.config_file import parse
 from raybench.core.engine_config import engine_config
 from raybench.core.errors import ConfigError
 from raybench.core.resolve import demand_of, engine_for, identity_of, options_of, resources_for, sampling_for
+from raybench.core.task_config import SamplingConfig, TaskConfig
 from raybench.core.types import Sampling
 
 

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from raybench.core.checkpoint import Checkpoint
-from raybench.core.config import ModelConfig, ResourcesConfig, TaskConfig
+from raybench.core.config import ModelConfig, ResourcesConfig
 from raybench.core.config_file import parse
 from raybench.core.engine_config import VLLM_INSTEAD, VllmConfig, engine_config
 from raybench.core.errors import ConfigError
 from raybench.core.resolve import demand_of, engine_for, identity_of, options_of, resources_for
+from raybench.core.task_config import TaskConfig
 from raybench.driver.pool import LocalPool
 from raybench.engines.vllm_options import check_options, engine_arguments, environment, known_options, set_in
 

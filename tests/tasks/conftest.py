@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from raybench.core.config import DataConfig
+from raybench.core.task_config import DataConfig
 from raybench.tasks.prompts import Rendering
 
 Asked = tuple[str, list[str]]

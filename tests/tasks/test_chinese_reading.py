@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from raybench.core.config import DataConfig
+from raybench.core.task_config import DataConfig
 from raybench.core.types import Kind
 from raybench.tasks.prompts import render
 from raybench.tasks.registry import get_task

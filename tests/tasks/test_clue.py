@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from raybench.core.config import DataConfig
+from raybench.core.task_config import DataConfig
 from raybench.core.types import Kind
 from raybench.tasks.clue import marked, spans_of
 from raybench.tasks.prompts import render

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from raybench.core.config import SourceConfig, TaskConfig
 from raybench.core.errors import ConfigError, DataError
+from raybench.core.task_config import SourceConfig, TaskConfig
 from raybench.core.types import Kind
 from raybench.tasks.declared import task_from_config
 from raybench.tasks.prompts import render

@@ -10,9 +10,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from raybench.core.config import DataConfig
 from raybench.core.config_file import parse
 from raybench.core.schema import samples_from_batch
+from raybench.core.task_config import DataConfig
 from raybench.core.types import Kind
 from raybench.driver.run import run
 from raybench.tasks import glue, super_glue

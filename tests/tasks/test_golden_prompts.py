@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from raybench.core.config import DataConfig
+from raybench.core.task_config import DataConfig
 from raybench.core.types import Kind
 from raybench.tasks.prompts import render
 from raybench.tasks.registry import get_task

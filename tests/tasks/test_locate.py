@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from raybench.core.config import DataConfig
 from raybench.core.errors import ConfigError, DataError
+from raybench.core.task_config import DataConfig
 from raybench.tasks.locate import resolve
 from raybench.tasks.task import Source
 

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from raybench.core.config import DataConfig
 from raybench.core.errors import DataError
+from raybench.core.task_config import DataConfig
 from raybench.tasks import source as source_module
 from raybench.tasks.source import Located, identity, resolve, rows
 from raybench.tasks.task import Source

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from raybench.core.config import DataConfig
 from raybench.core.errors import DataError
+from raybench.core.task_config import DataConfig
 from raybench.core.types import Kind
 from raybench.tasks.prompts import render
 from raybench.tasks.registry import get_task

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from raybench.core.config import DataConfig
 from raybench.core.errors import ConfigError, DataError
+from raybench.core.task_config import DataConfig
 from raybench.core.types import Kind, Prompt
 from raybench.tasks.prompts import render
 from raybench.tasks.winogrande import TASK

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
-from raybench.core.config import DataConfig
 from raybench.core.errors import ConfigError, DataError, RaybenchError
+from raybench.core.task_config import DataConfig
 from raybench.tasks.harness.data import redirected
 from raybench.tasks.harness.door import quietly, seeded
 from raybench.tasks.harness.library import HarnessTask

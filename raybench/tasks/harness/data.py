@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from raybench.core.config import DataConfig
 from raybench.core.errors import DataError
 from raybench.core.fingerprint import digest
+from raybench.core.task_config import DataConfig
 from raybench.tasks.locate import format_of, is_local, resolve
 from raybench.tasks.source import identity
 from raybench.tasks.task import Source

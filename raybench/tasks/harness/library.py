@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from raybench.core.config import LmEvalConfig
 from raybench.core.errors import ConfigError
 from raybench.core.mistakes import suggest
+from raybench.core.task_config import LmEvalConfig
 from raybench.core.types import Kind, Prompt, Sample, Sampling
 from raybench.tasks.harness.door import PREFIX, check_installed, quietly
 from raybench.tasks.harness.index import read_index

@@ -10,10 +10,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from raybench.core.config import DataConfig
 from raybench.core.errors import ConfigError, DataError, RaybenchError
 from raybench.core.fingerprint import digest
 from raybench.core.schema import REQUESTS, SHOTS, samples_to_batch
+from raybench.core.task_config import DataConfig
 from raybench.core.types import OPTION, Kind, Sample, Sampling
 from raybench.core.version import VERSION
 from raybench.tasks.harness.construct import construct

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from raybench.core.config import LmEvalConfig
+from raybench.core.task_config import LmEvalConfig
 from raybench.tasks.harness.construct import construct
 from raybench.tasks.harness.library import Library
 

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
-from raybench.core.config import LmEvalConfig, RunConfig
+from raybench.core.config import RunConfig
 from raybench.core.config_file import parse
 from raybench.core.errors import ConfigError
+from raybench.core.task_config import LmEvalConfig
 from raybench.driver.survey import plan_run
 from raybench.tasks.harness.library import Library
 
