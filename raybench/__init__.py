@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from raybench.core.config_file import load as load_config
     from raybench.core.config_file import parse as parse_config
     from raybench.core.errors import RaybenchError
-    from raybench.core.protocols import Engine, EngineSpec, Metric, Pool, Scored
+    from raybench.core.pool import Pool
+    from raybench.core.protocols import Engine, EngineSpec, Metric, Scored
     from raybench.core.results import Estimate, Result, Results
     from raybench.core.types import Kind, Prediction, Prompt, Request, Sample, Sampling
     from raybench.driver.run import Report, run
@@ -42,7 +43,7 @@ _WHERE = {
     "Group": "raybench.tasks.task:Group",
     "Kind": "raybench.core.types:Kind",
     "Metric": "raybench.core.protocols:Metric",
-    "Pool": "raybench.core.protocols:Pool",
+    "Pool": "raybench.core.pool:Pool",
     "Prediction": "raybench.core.types:Prediction",
     "Prompt": "raybench.core.types:Prompt",
     "RaybenchError": "raybench.core.errors:RaybenchError",

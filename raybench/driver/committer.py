@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from raybench.core.errors import InternalError
-from raybench.core.protocols import Done
+from raybench.core.pool import Done
 from raybench.core.schema import keys_of
 from raybench.core.types import Asking
 from raybench.driver.paths import model_path, task_path

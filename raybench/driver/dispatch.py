@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from raybench.core.errors import InternalError
-from raybench.core.protocols import CheckpointFailed, Done, Event, Failed, Leaving, Lost, Progress, Started
+from raybench.core.pool import CheckpointFailed, Done, Event, Failed, Leaving, Lost, Progress, Started
 from raybench.driver.actions import Action, Commit, Load, Note, Run, Shape, Shards, Start, Stop
 from raybench.driver.backlog import Backlog
 from raybench.driver.fleet import Fleet, LiveEngine

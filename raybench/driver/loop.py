@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from raybench.core.errors import CheckpointError
-from raybench.core.protocols import Done, Measured, Pool, Started
+from raybench.core.pool import Done, Measured, Pool, Started
 from raybench.driver.actions import Action, Commit, Load, Note, Run, Shape, Shards, Start, Stop
 from raybench.driver.committer import Committer, Landed
 from raybench.driver.compactor import Compactor

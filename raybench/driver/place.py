@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
 from raybench.core.config import RunConfig
-from raybench.core.protocols import Pool
+from raybench.core.pool import Pool
 from raybench.driver.environment import has_local_gpus
 from raybench.driver.pool import LocalPool
 

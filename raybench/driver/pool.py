@@ -15,7 +15,8 @@ from typing import Any
 
 from raybench.core.checkpoint import Checkpoint
 from raybench.core.errors import CheckpointError, ConfigError, EngineDead, EngineError
-from raybench.core.protocols import CheckpointFailed, Done, Engine, EngineSpec, Event, Failed, Lost, Progress, Started, Work
+from raybench.core.pool import CheckpointFailed, Done, Event, Failed, Lost, Progress, Started, Work
+from raybench.core.protocols import Engine, EngineSpec
 from raybench.driver.dispatch import MAX_IN_FLIGHT
 from raybench.driver.work import run_shard
 from raybench.engines.registry import make_engine

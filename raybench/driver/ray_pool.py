@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from raybench.core.config import RayConfig
 from raybench.core.errors import CheckpointError, ConfigError, EngineDead, EngineError, RaybenchError
-from raybench.core.protocols import CheckpointFailed, Done, Engine, EngineSpec, Event, Failed, Leaving, Lost, Progress, Started, Work
+from raybench.core.pool import CheckpointFailed, Done, Event, Failed, Leaving, Lost, Progress, Started, Work
+from raybench.core.protocols import Engine, EngineSpec
 from raybench.driver.dispatch import MAX_IN_FLIGHT
 from raybench.driver.pool import bring_in, slots_of
 from raybench.driver.ray_cluster import cause_of, connect, draining_nodes, node_id

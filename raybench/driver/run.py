@@ -19,7 +19,7 @@ from typing import Any
 
 from raybench.core.config import RunConfig
 from raybench.core.errors import RunError
-from raybench.core.protocols import Pool
+from raybench.core.pool import Pool
 from raybench.core.results import Results
 from raybench.core.secrets import refuse_secrets
 from raybench.driver.actions import Shape

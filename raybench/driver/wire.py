@@ -11,7 +11,7 @@ import pickle
 import pyarrow as pa
 
 from raybench.core import schema
-from raybench.core.protocols import Measured, Work
+from raybench.core.pool import Measured, Work
 from raybench.core.types import Kind
 
 LARGE = 100_000

@@ -14,7 +14,8 @@ import pyarrow.compute as pc
 
 from raybench.core.errors import InternalError
 from raybench.core.fingerprint import seed_for
-from raybench.core.protocols import Answers, Engine, Measured, Work
+from raybench.core.pool import Measured, Work
+from raybench.core.protocols import Answers, Engine
 from raybench.core.schema import to_batch
 from raybench.core.types import Asking, Message, Prediction, Request, Shot
 

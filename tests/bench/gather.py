@@ -7,7 +7,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from raybench.core.protocols import Done, Event, Work
+from raybench.core.pool import Done, Event, Work
 from raybench.driver.pool import LocalPool
 from raybench.driver.run import run
 from raybench.driver.wire import Packed, pack_answer, pack_work, unpack_answer

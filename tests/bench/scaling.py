@@ -17,7 +17,7 @@ from typing import Any
 
 from raybench.core.config import RayConfig
 from raybench.core.config_file import parse
-from raybench.core.protocols import Started
+from raybench.core.pool import Started
 from raybench.core.ray_auth import has_token
 from raybench.driver.ray_cluster import make_token
 from raybench.driver.ray_pool import RayPool

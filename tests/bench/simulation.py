@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 
-from raybench.core.protocols import Done, Event, Failed, Lost, Measured, Started
+from raybench.core.pool import Done, Event, Failed, Lost, Measured, Started
 from raybench.driver.actions import Action, Load, Run, Shape, Shards, Start
 from raybench.driver.dispatch import Dispatcher
 

@@ -17,7 +17,8 @@ import pytest
 from raybench.core.checkpoint import Checkpoint
 from raybench.core.config import RayConfig
 from raybench.core.errors import ConfigError, InternalError
-from raybench.core.protocols import CheckpointFailed, Done, EngineSpec, Event, Failed, Lost, Pool, Progress, Started, Work
+from raybench.core.pool import CheckpointFailed, Done, Event, Failed, Lost, Pool, Progress, Started, Work
+from raybench.core.protocols import EngineSpec
 from raybench.core.schema import REQUESTS, SHOTS, keys_of, predictions_schema
 from raybench.core.types import Asking, Kind
 from raybench.driver.pool import LocalPool

@@ -21,7 +21,7 @@ import yaml
 from raybench.cli.main import main
 from raybench.core.config import RayConfig, RunConfig
 from raybench.core.config_file import parse
-from raybench.core.protocols import Done, Event, Started
+from raybench.core.pool import Done, Event, Started
 from raybench.driver.pool import LocalPool
 from raybench.driver.ray_pool import RayPool
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raybench.core.errors import ConfigError
-from raybench.core.protocols import CheckpointFailed, Done, Failed, Leaving, Lost, Measured, Progress, Started
+from raybench.core.pool import CheckpointFailed, Done, Failed, Leaving, Lost, Measured, Progress, Started
 from raybench.driver.actions import Action, Commit, Load, Note, Run, Shape, Shards, Start, Stop
 from raybench.driver.dispatch import Dispatcher
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from raybench.core.errors import InternalError
-from raybench.core.protocols import Done, Event
+from raybench.core.pool import Done, Event
 from raybench.driver.pool import LocalPool
 from raybench.driver.run import run
 from raybench.store.compaction import dissolve

@@ -15,7 +15,8 @@ import pytest
 from raybench.core.checkpoint import Checkpoint
 from raybench.core.config import RayConfig, RunConfig
 from raybench.core.errors import ConfigError
-from raybench.core.protocols import Done, EngineSpec, Event, Started
+from raybench.core.pool import Done, Event, Started
+from raybench.core.protocols import EngineSpec
 from raybench.core.ray_auth import has_token
 from raybench.driver import ray_pool
 from raybench.driver.ray_cluster import make_token

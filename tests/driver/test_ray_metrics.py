@@ -15,7 +15,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from raybench.core.config import RayConfig
-from raybench.core.protocols import Done, Event
+from raybench.core.pool import Done, Event
 from raybench.core.ray_auth import has_token
 from raybench.driver.ray_cluster import make_token
 from raybench.driver.ray_metrics import ACTOR, DRIVER

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from raybench.core.config import RunConfig
-from raybench.core.protocols import Done, Event
+from raybench.core.pool import Done, Event
 from raybench.driver.pool import LocalPool
 from raybench.driver.run import run
 from tests.driver.runs import Together, content_rows, events_of, fake_config, read_rows

@@ -7,7 +7,7 @@ import pytest
 
 from raybench.core import schema
 from raybench.core.outputs import Generation
-from raybench.core.protocols import Measured, Work
+from raybench.core.pool import Measured, Work
 from raybench.core.types import Asking, ErrorCode, FinishReason, Kind, Prediction, Request
 from raybench.driver.wire import pack_answer, pack_work, unpack_answer, unpack_work
 

@@ -15,7 +15,8 @@ from raybench.core.checkpoint import Checkpoint
 from raybench.core.errors import DataError, InternalError
 from raybench.core.fingerprint import seed_for
 from raybench.core.outputs import Generation
-from raybench.core.protocols import EngineSpec, Work
+from raybench.core.pool import Work
+from raybench.core.protocols import EngineSpec
 from raybench.core.schema import REQUESTS, SHOTS, from_batch, keys_of, predictions_schema
 from raybench.core.types import Asking, ErrorCode, FinishReason, Kind, Prediction, Request, Sampling, Shot
 from raybench.driver.work import check_one_to_one, make_work, run_shard, to_requests

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 import raybench
-from raybench.core.protocols import Pool
+from raybench.core.pool import Pool
 from raybench.core.results import Results
 from tests.parity.programs import Harness
 
