@@ -6,6 +6,7 @@ modules are imported late.
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
 import sys
@@ -78,6 +79,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run a command; our own errors become one message and their exit code, others a traceback and 1."""
+    atexit.register(gc.freeze)  # a last search for garbage through a million objects of torch and transformers would take a second
     sys.path.append(str(Path.cwd()))  # `package.module:TASK` finds modules beside the configuration, as `python -m` would
     try:
         code = cli(standalone_mode=False)
@@ -94,5 +96,4 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output is gone; nothing more can be said
         code = 0
-    gc.freeze()  # the process ends: a last search through a million objects of torch and transformers would take a second
     sys.exit(code if isinstance(code, int) else 0)
