@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from raybench.core.errors import ConfigError, IncompleteError
-from raybench.core.schema import from_batch, samples_from_batch
+from raybench.core.sample_rows import samples_from_batch
+from raybench.core.schema import from_batch
 from raybench.core.types import FinishReason, Prediction, Request, Sample
 from raybench.driver.choose import choose
 from raybench.driver.paths import model_path, task_path

@@ -20,7 +20,8 @@ from raybench.core.errors import CheckpointError, ConfigError, IncompleteError
 from raybench.core.fingerprint import seed_for
 from raybench.core.protocols import Engine, EngineSpec, Scored
 from raybench.core.recheck import Recheck, RecheckedSample
-from raybench.core.schema import from_batch, samples_from_batch
+from raybench.core.sample_rows import samples_from_batch
+from raybench.core.schema import from_batch
 from raybench.core.types import Prediction, Request, Sample
 from raybench.driver.catalog import Catalog, open_catalog
 from raybench.driver.choose import choose

@@ -14,7 +14,7 @@ from typing import Any
 from raybench.core.config import RunConfig
 from raybench.core.fingerprint import digest
 from raybench.core.results import Estimate, Result
-from raybench.core.schema import samples_from_batch
+from raybench.core.sample_rows import samples_from_batch
 from raybench.core.types import Kind
 from raybench.driver.catalog import Catalog
 from raybench.driver.paths import model_path, task_path

@@ -9,7 +9,7 @@ from itertools import groupby
 from pathlib import Path
 
 from raybench.core.config import RunConfig
-from raybench.core.schema import samples_from_batch
+from raybench.core.sample_rows import samples_from_batch
 from raybench.core.types import Request, Sample
 from raybench.driver.choose import choose
 from raybench.driver.environment import has_local_gpus

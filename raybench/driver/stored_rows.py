@@ -9,7 +9,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from raybench.core.schema import from_batch, keys_of, samples_from_batch
+from raybench.core.sample_rows import samples_from_batch
+from raybench.core.schema import from_batch, keys_of
 from raybench.core.types import FinishReason, Kind, Prediction, Sample
 from raybench.driver.paths import model_path, task_path
 from raybench.driver.plan import Pair, fingerprints_of

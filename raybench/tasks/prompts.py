@@ -17,7 +17,8 @@ import pyarrow as pa
 
 from raybench.core.errors import ConfigError, DataError
 from raybench.core.fingerprint import digest
-from raybench.core.schema import REQUESTS, samples_to_batch
+from raybench.core.sample_rows import samples_to_batch
+from raybench.core.schema import REQUESTS
 from raybench.core.task_config import DataConfig
 from raybench.core.types import OPTION, Kind, Prompt, Sample
 from raybench.core.version import VERSION

@@ -11,20 +11,9 @@ from hypothesis import strategies as st
 
 from raybench.core.errors import DataError
 from raybench.core.outputs import Generation, Likelihoods
-from raybench.core.schema import (
-    OUTPUTS,
-    REQUESTS,
-    SAMPLES,
-    TELEMETRY,
-    from_batch,
-    keys_of,
-    predictions_schema,
-    samples_from_batch,
-    samples_to_batch,
-    to_batch,
-)
-from raybench.core.types import FinishReason, Kind, Prediction, Sample
-from tests.strategies import request_tables, samples, shards_of_predictions
+from raybench.core.schema import OUTPUTS, REQUESTS, TELEMETRY, from_batch, keys_of, predictions_schema, to_batch
+from raybench.core.types import FinishReason, Kind, Prediction
+from tests.strategies import request_tables, shards_of_predictions
 
 
 def generated(text: str, *, sample_id: str = "s") -> Prediction:
@@ -94,29 +83,6 @@ def test_an_answer_of_the_wrong_kind_is_not_written() -> None:
 
 def test_every_request_kind_has_its_typed_output() -> None:
     assert list(OUTPUTS) == list(Kind)
-
-
-@given(st.lists(samples(), max_size=5))
-def test_samples_come_back_from_their_rows_as_they_were(drawn: list[Sample]) -> None:
-    batch = samples_to_batch(drawn)
-
-    assert batch.schema.equals(SAMPLES)
-    assert repr(samples_from_batch(batch)) == repr(drawn)
-
-
-@pytest.mark.parametrize(
-    ("value", "error"),
-    [(float("nan"), ValueError), (float("inf"), ValueError), (object(), TypeError), (b"raw", TypeError)],
-    ids=["nan", "inf", "object", "bytes"],
-)
-def test_a_field_that_json_does_not_have_is_refused(value: object, error: type[Exception]) -> None:
-    with pytest.raises(error):
-        samples_to_batch([Sample(id="s", fields={"x": value})])
-
-
-def test_a_sample_with_half_of_a_surrogate_pair_is_refused() -> None:
-    with pytest.raises(UnicodeEncodeError):
-        samples_to_batch([Sample(id="s", fields={}, targets=("\ud800",))])
 
 
 @given(request_tables(), st.integers(1, 4))

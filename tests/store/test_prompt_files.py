@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from raybench.core import schema
 from raybench.core.errors import DataError, InternalError, RunError
-from raybench.core.schema import samples_from_batch, samples_to_batch
+from raybench.core.sample_rows import samples_from_batch, samples_to_batch
 from raybench.core.types import Sample
 from raybench.store.prompt_files import PromptWriter
 from raybench.store.prompt_set import PromptSet

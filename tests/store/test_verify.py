@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from raybench.core import schema
-from raybench.core.schema import samples_to_batch
+from raybench.core.sample_rows import samples_to_batch
 from raybench.core.types import Sample
 from raybench.store.run_dir import RunDir
 from raybench.store.shard_mark import ShardMark

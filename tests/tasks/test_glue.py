@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from raybench.core.config_file import parse
-from raybench.core.schema import samples_from_batch
+from raybench.core.sample_rows import samples_from_batch
 from raybench.core.task_config import DataConfig
 from raybench.core.types import Kind
 from raybench.driver.run import run

@@ -12,7 +12,8 @@ import pyarrow as pa
 
 from raybench.core.errors import ConfigError, DataError, RaybenchError
 from raybench.core.fingerprint import digest
-from raybench.core.schema import REQUESTS, SHOTS, samples_to_batch
+from raybench.core.sample_rows import samples_to_batch
+from raybench.core.schema import REQUESTS, SHOTS
 from raybench.core.task_config import DataConfig
 from raybench.core.types import OPTION, Kind, Sample, Sampling
 from raybench.core.version import VERSION
