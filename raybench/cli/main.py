@@ -11,10 +11,12 @@ import gc
 import importlib
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
 
 import click
 
+from raybench.cli.streams import ReaderGone, telling_streams
 from raybench.core.errors import InternalError, RaybenchError
 from raybench.core.garbage import fewer_collections
 from raybench.core.version import VERSION
@@ -81,19 +83,26 @@ def main() -> None:
     """Run a command; our own errors become one message and their exit code, others a traceback and 1."""
     atexit.register(gc.freeze)  # a last search for garbage through a million objects of torch and transformers would take a second
     sys.path.append(str(Path.cwd()))  # `package.module:TASK` finds modules beside the configuration, as `python -m` would
+    with telling_streams():
+        code = _exit_code()
+    sys.exit(code)
+
+
+def _exit_code() -> int:
     try:
         code = cli(standalone_mode=False)
+        with suppress(ReaderGone):
+            sys.stdout.flush()
     except RaybenchError as error:
         if isinstance(error, InternalError):
             traceback.print_exc()
         click.echo(f"raybench: {error.message}", err=True)
-        code = error.exit_code
+        return error.exit_code
     except click.ClickException as error:
         error.show()
-        code = 2
+        return 2
     except click.Abort:
-        code = 130
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output is gone; nothing more can be said
-        code = 0
-    sys.exit(code if isinstance(code, int) else 0)
+        return 130
+    except ReaderGone:
+        return 0
+    return code if isinstance(code, int) else 0

@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import click
@@ -14,6 +14,7 @@ import yaml
 
 from raybench.cli.options import read_config, run_options
 from raybench.cli.output import print_results
+from raybench.cli.streams import ReaderGone
 from raybench.core.config import RunConfig
 from raybench.core.errors import RaybenchError
 from raybench.driver.finish import tell_finish
@@ -51,7 +52,8 @@ def command(new: bool, reuse: tuple[str, ...], as_json: bool, json_log: bool, ve
         report = run(
             config, new=new, reuse=reuse, watch=None if json_log else _watch, tell=_tell(verbose), echo=_echo if json_log else None
         )
-    print_results([report.results], "json" if as_json else "terminal")
+        with suppress(ReaderGone):
+            print_results([report.results], "json" if as_json else "terminal")
     _close(config, report, json_log=json_log)
     return report.exit_code
 
