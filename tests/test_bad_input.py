@@ -38,7 +38,7 @@ class Ended:
 
     def results(self) -> dict[tuple[str, str], Result]:
         """By model and metric, of its only task."""
-        found = results_from_json(RunDir.open(self.path).read_results()).results
+        found = results_from_json(RunDir.open(self.path).documents.read_results()).results
         return {(r.model, r.metric): r for r in found}
 
     def rows(self, model: str = "m") -> dict[str, dict[str, Any]]:

@@ -23,6 +23,6 @@ def command(runs: tuple[str, ...], form: Format) -> int:
     raybench report runs/a runs/b --format markdown
     """
     stores = [RunDir.open(path) for path in runs]
-    results = [replace(results_from_json(store.read_results()), rechecks=store.rechecks()) for store in stores]
+    results = [replace(results_from_json(store.documents.read_results()), rechecks=store.documents.rechecks()) for store in stores]
     print_results(results, form)
     return 0

@@ -81,7 +81,7 @@ def recheck(
     with store.lock(started=time.time()):
         catalog = open_catalog(config)
         models = {m.name: m for m in open_models(config)}
-        failed = store.state().get("failed_models", {})
+        failed = store.documents.state().get("failed_models", {})
         found: list[Recheck] = []
         for name, mine in groupby(pairs, key=lambda pair: pair.model_name):
             if name in failed:
@@ -94,8 +94,8 @@ def recheck(
             raise ConfigError(
                 f"{path}: nothing to compare: its answers are drawn, or errors, or there are none. Answers at temperature 0 can be compared."
             )
-        kept = {r.key: r for r in (*store.rechecks(), *found)}
-        store.write_rechecks(list(kept.values()))
+        kept = {r.key: r for r in (*store.documents.rechecks(), *found)}
+        store.documents.write_rechecks(list(kept.values()))
     return found
 
 

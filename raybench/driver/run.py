@@ -117,7 +117,7 @@ def run(
                 outcome = _execute(config, store, prepared, place.pool(), shapes, done, watch, events, compactor)
                 place.leave()
             events.append("end", time=time.time(), stopped=outcome.is_stopped, given_up=len(outcome.given_up))
-        store.write_state(
+        store.documents.write_state(
             {
                 "failed_models": dict(outcome.failed_models),
                 "given_up": {plan.fingerprints[s]: reason for s, reason in outcome.given_up.items()},
@@ -126,7 +126,7 @@ def run(
         )
         tell("scoring")
         results = score(store)
-        store.write_efficiency(efficiency(store, outcome))
+        store.documents.write_efficiency(efficiency(store, outcome))
     resumed = int(sum(plan.shard_stop[s] - plan.shard_start[s] for s in done))
     code, problems = _judge(config, plan, results, outcome)
     return Report(

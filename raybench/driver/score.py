@@ -65,7 +65,7 @@ def score(store: RunDir) -> Results:
     config = RunConfig.model_validate(manifest["config"])
     catalog = open_catalog(config)
     pairs = [read_pair(value) for value in manifest["plan"]["pairs"]]
-    failed = {m["name"]: m["failed"] for m in manifest["plan"]["models"] if m["failed"]} | store.state().get("failed_models", {})
+    failed = {m["name"]: m["failed"] for m in manifest["plan"]["models"] if m["failed"]} | store.documents.state().get("failed_models", {})
     prompts: dict[str, PromptSet] = {}
     results: list[Result] = []
     warnings: list[str] = list(manifest["warnings"])
@@ -85,7 +85,7 @@ def score(store: RunDir) -> Results:
     results += group_results(catalog, [p.model_name for p in pairs], results)
     results += theirs.groups()
     whole = Results(run=config.name, results=tuple(results), warnings=tuple(warnings), failed_models=failed)
-    store.write_results(results_to_json(whole))
+    store.documents.write_results(results_to_json(whole))
     return whole
 
 

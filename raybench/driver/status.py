@@ -71,7 +71,7 @@ def read_status(path: str | Path) -> Status:
         done = int(sum(size for name, size in zip(names, sizes, strict=True) if name in found))
         pairs.append(PairStatus(model=pair.model_name, task=pair.task, done=done, total=prompts.num_samples))
     events = list(store.events())
-    failed = {m["name"]: m["failed"] for m in manifest["plan"]["models"] if m["failed"]} | store.state().get("failed_models", {})
+    failed = {m["name"]: m["failed"] for m in manifest["plan"]["models"] if m["failed"]} | store.documents.state().get("failed_models", {})
     is_complete = all(p.done == p.total for p in pairs if p.model not in failed)
     over = "complete, without the models that failed" if failed else "complete"
     return Status(

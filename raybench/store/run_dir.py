@@ -30,13 +30,12 @@ from typing import Any
 import pyarrow as pa
 
 from raybench.core.errors import RunError
-from raybench.core.recheck import Recheck, rechecks_from_json, rechecks_to_json
 from raybench.store import manifest
 from raybench.store.compaction import compact, dissolve
+from raybench.store.documents import Documents
 from raybench.store.events import EventLog, read_events
 from raybench.store.files import TEMP_PREFIX, is_temp, make_folder, staged, storage_errors
 from raybench.store.home import FOLDER, Home
-from raybench.store.json_files import read_json, write_json
 from raybench.store.object_home import ObjectHome
 from raybench.store.objects import is_uri
 from raybench.store.prompt_files import PromptWriter
@@ -58,6 +57,8 @@ class RunDir:
         self.home = home
         self.name = str(path) if name is None else name
         """What the user calls it: a folder or a URI."""
+        self.documents = Documents(path, home, self.name)
+        """State, results, efficiency, noise floors."""
         self._is_locked = False
 
     @classmethod
@@ -221,7 +222,7 @@ class RunDir:
             files.set_aside(files.path(fingerprint), self.path / "damaged")
         return [fingerprint]
 
-    # prompts, scores, documents
+    # prompts, scores, files for others
 
     def prompt_writer(self, name: str) -> PromptWriter:
         """Writes the prompt set `name`; see `PromptWriter`."""
@@ -255,56 +256,6 @@ class RunDir:
     def has_scores(self, task: str, model: str) -> bool:
         """Whether a (task, model) was scored."""
         return self._scores(task, model).name in self.home.names(self._scores(task, model).parent)
-
-    def write_state(self, state: Mapping[str, Any]) -> None:
-        """Say how far the run is."""
-        self._write("state.json", state)
-
-    def state(self) -> dict[str, Any]:
-        """How far the run is; empty before it began."""
-        self.bring("state.json")
-        path = self.path / "state.json"
-        return read_json(path) if path.exists() else {}
-
-    def write_results(self, results: Mapping[str, Any]) -> None:
-        """Write the numbers: content only, so that equal runs have equal files."""
-        self._write("results.json", results)
-
-    def read_results(self) -> dict[str, Any]:
-        """The numbers.
-
-        Raises:
-            RunError: when there are none yet.
-        """
-        self.bring("results.json")
-        return read_json(self.path / "results.json", self.name)
-
-    def write_rechecks(self, rechecks: Sequence[Recheck]) -> None:
-        """Keep the noise floors."""
-        self._write("recheck.json", rechecks_to_json(rechecks))
-
-    def rechecks(self) -> tuple[Recheck, ...]:
-        """The noise floors that were measured; empty where none was.
-
-        Raises:
-            RunError: when they are damaged.
-        """
-        self.bring("recheck.json")
-        path = self.path / "recheck.json"
-        return rechecks_from_json(read_json(path)) if path.exists() else ()
-
-    def write_efficiency(self, measured: Mapping[str, Any]) -> None:
-        """Write the measured summaries."""
-        self._write("efficiency.json", measured)
-
-    def read_efficiency(self) -> dict[str, Any]:
-        """The measured summaries."""
-        self.bring("efficiency.json")
-        return read_json(self.path / "efficiency.json", self.name)
-
-    def _write(self, name: str, value: Mapping[str, Any]) -> None:
-        write_json(self.path / name, value)
-        self.home.keep(self.path / name)
 
     @contextmanager
     def export(self, folder: str, model: str, name: str) -> Iterator[Path]:

@@ -87,7 +87,7 @@ def test_the_draw_follows_from_the_seed_and_what_was_found_is_kept_beside_the_co
     assert [s.id for s in one.samples] != [s.id for s in other.samples]
     assert len(one.samples) == 10
     assert len(texts.samples) == texts.num_decisions == 5
-    assert store.rechecks() == (other, texts)  # the newest of each task
+    assert store.documents.rechecks() == (other, texts)  # the newest of each task
     assert (content_sha256(store), (finished / "results.json").read_bytes()) == before
     assert verify(store) == []
 
@@ -149,7 +149,7 @@ def test_a_model_without_answers_is_left_out_and_one_whose_files_are_gone_is_nam
     run(parse(config))
     store = RunDir.open(tmp_path / "run")
     told: list[str] = []
-    store.write_state({**store.state(), "failed_models": {"one": "it broke"}})  # as if it had failed
+    store.documents.write_state({**store.documents.state(), "failed_models": {"one": "it broke"}})  # as if it had failed
 
     (found,) = recheck(tmp_path / "run", num_samples=2, tell=told.append)
 
@@ -181,6 +181,6 @@ def test_a_recheck_comes_back_from_its_file_as_it_was(finished: Path) -> None:
     (found,) = recheck(finished, num_samples=3, task=CHOICE)
 
     store = RunDir.open(finished)
-    assert found in store.rechecks()
-    store.write_rechecks([replace(found, seed=7)])
-    assert store.rechecks() == (replace(found, seed=7),)
+    assert found in store.documents.rechecks()
+    store.documents.write_rechecks([replace(found, seed=7)])
+    assert store.documents.rechecks() == (replace(found, seed=7),)

@@ -50,7 +50,7 @@ def discard(run):
 
 def documents(run):
     run.write_manifest({"name": "new"})
-    run.write_state({"status": "complete"})
+    run.documents.write_state({"status": "complete"})
     with run.score_writer("t", "m", pa.schema([("x", pa.int64())])) as writer:
         writer.write(pa.record_batch([[1, 2]], names=["x"]))
 
@@ -191,7 +191,7 @@ def test_a_kill_during_documents_leaves_the_old_or_the_new(tmp_path: Path) -> No
     for run in runs:
         manifest = run.manifest() if (run.path / "manifest.json").exists() else {}
         has_scores = (run.path / "scores" / "t" / "m.parquet").exists()
-        seen.add(json.dumps([manifest, run.state(), run.scores("t", "m").num_rows if has_scores else 0]))
+        seen.add(json.dumps([manifest, run.documents.state(), run.scores("t", "m").num_rows if has_scores else 0]))
 
     new, state = {"name": "new"}, {"status": "complete"}
     assert seen == {json.dumps(x) for x in ([{}, {}, 0], [new, {}, 0], [new, state, 0], [new, state, 2])}

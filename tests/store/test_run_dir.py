@@ -24,7 +24,7 @@ def test_a_run_is_created_locked_and_opened_again(tmp_path: Path) -> None:
 def test_a_handle_touches_nothing(tmp_path: Path) -> None:
     run = RunDir(tmp_path / "run")
 
-    assert (run.pairs(), run.state(), list(run.events()), run.telemetry().num_rows, run.stale()) == ([], {}, [], 0, [])
+    assert (run.pairs(), run.documents.state(), list(run.events()), run.telemetry().num_rows, run.stale()) == ([], {}, [], 0, [])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -95,16 +95,6 @@ def test_opening_what_is_no_run_says_so(tmp_path: Path, make: Callable[[Path], N
 
     with pytest.raises(RunError, match=r"this is no run directory: there is no manifest\.json"):
         RunDir.open(tmp_path / "run")
-
-
-def test_documents_are_written_and_read(run: RunDir) -> None:
-    run.write_state({"status": "running"})
-    with pytest.raises(RunError, match="Is the run finished"):
-        run.read_results()
-    run.write_results({"results": []})
-    run.write_efficiency({"seconds": 1.5})
-
-    assert (run.state(), run.read_results(), run.read_efficiency()) == ({"status": "running"}, {"results": []}, {"seconds": 1.5})
 
 
 def test_pairs_of_task_and_model_are_found_single_and_compacted(run: RunDir, commit_shards: Callable[..., list[str]]) -> None:

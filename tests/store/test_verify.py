@@ -34,8 +34,8 @@ def full(run: RunDir, commit_shards: Callable[..., list[str]]) -> RunDir:
         log.append("commit", time=0.0, fingerprint=names[0])
     with run.score_writer("a", "m", pa.schema([("x", pa.int64())])) as scores:
         scores.write(pa.record_batch([[1]], names=["x"]))
-    run.write_state({})
-    run.write_results({})
+    run.documents.write_state({})
+    run.documents.write_results({})
     return run
 
 
