@@ -20,9 +20,8 @@ from typing import Any
 import pyarrow as pa
 
 from raybench.core import schema
-from raybench.core.errors import DataError, InternalError, RunError
+from raybench.core.errors import InternalError, RunError
 from raybench.core.fingerprint import batch_digest, digest
-from raybench.store.duplicate_ids import Duplicate, IdHashes
 from raybench.store.files import make_folder, publish_exclusive, sha256_of, storage_errors, sync_file, sync_folder, temp_path
 from raybench.store.home import FOLDER, Home
 from raybench.store.json_files import to_json
@@ -39,7 +38,6 @@ class PromptWriter:
     def __init__(self, path: Path, home: Home = FOLDER) -> None:
         self._path, self._home = path, home
         self._temp = temp_path(path)
-        self._ids = IdHashes()
         self._bodies: list[str] = []
         self._shards: dict[str, list[Any]] = {name: [] for name in SHARD_COLUMNS}
         self._num_samples = 0
@@ -57,7 +55,7 @@ class PromptWriter:
         """Append one shard.
 
         Args:
-            samples: Its samples (schema.SAMPLES), following those of the shard before.
+            samples: Its samples (schema.SAMPLES), following those of the shard before; no id comes twice in a set.
             requests: Their requests (schema.REQUESTS), in the order of the samples.
             cost: Characters that the engine reads: prompts, continuations and the examples of every request.
 
@@ -70,7 +68,6 @@ class PromptWriter:
             raise InternalError(
                 f"{self._path}: shard {len(self._bodies)}: {samples.num_rows} samples, requests of {len(asked)}; not the same."
             )
-        self._ids.add(samples.column("id"))
         body = body_digest(requests)
         row = {
             "start": self._num_samples,
@@ -94,7 +91,6 @@ class PromptWriter:
             meta: JSON values; `key` says what the prompts were made from, so that they can be used again.
 
         Raises:
-            DataError: when sample ids occur twice.
             RunError: when another set lies there; one with the same key is kept, and opened.
             StorageError: when the disk refuses.
         """
@@ -102,8 +98,6 @@ class PromptWriter:
             self._close_files()
             with pa.ipc.new_file(self._file("shots"), schema.SHOTS, options=_IPC) as file:
                 file.write_batch(shots)
-        if duplicates := self._ids.duplicates(lambda: _column(self._file("samples"), "id")):
-            raise DataError(_duplicates_message(self._path.name, duplicates))
         digests = ShotDigests(shots)
         references = _column(self._file("requests"), "shots")
         try:
@@ -161,11 +155,3 @@ def _column(path: str, name: str) -> Iterator[pa.Array]:
         reader = pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(included_fields=[index]))
         for k in range(reader.num_record_batches):
             yield reader.get_batch(k).column(0)
-
-
-def _duplicates_message(name: str, duplicates: list[Duplicate]) -> str:
-    shown = "; ".join(f"'{d.id}' in rows {', '.join(map(str, d.rows))}" for d in duplicates)
-    return (
-        f"prompts '{name}': sample ids occur more than once (first {len(duplicates)}; rows count from 0): {shown}."
-        " Expected every id once: remove the repeated rows, or let `to_sample` make an id of more columns."
-    )

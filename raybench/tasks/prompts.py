@@ -243,8 +243,9 @@ def _refuse_duplicates(rendering: Rendering, hashes: array[int]) -> None:
     double = [f"'{name}' (rows {', '.join(map(str, found[:5]))})" for name, found in rows.items() if len(found) > 1]
     if double:
         raise DataError(
-            f"task '{rendering.task.name}': {len(double)} ids of {rendering.located.place} are not unique: {', '.join(double[:5])}; rows count from 0. "
-            "Make them unique, or leave ids out: then samples are named by split and row."
+            f"task '{rendering.task.name}': sample ids of {rendering.located.place} occur more than once ({len(double)} of them; rows count from 0): "
+            f"{', '.join(double[:5])}. Remove the repeated rows, or leave `sample_id` out (in Python: take the default id): "
+            "then samples are named by split and row."
         )
 
 

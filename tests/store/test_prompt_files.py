@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from raybench.core import schema
-from raybench.core.errors import DataError, InternalError, RunError
+from raybench.core.errors import InternalError, RunError
 from raybench.core.sample_rows import samples_from_batch, samples_to_batch
 from raybench.core.types import Sample
 from raybench.store.prompt_files import PromptWriter
@@ -96,16 +96,6 @@ def test_a_shard_has_the_same_digest_whatever_other_shards_and_row_numbers_of_ex
 )
 def test_whatever_a_shard_asks_is_in_its_digest(tmp_path: Path, shards: list[list[Row]], shots: pa.RecordBatch) -> None:
     assert digests(tmp_path / "other", shards, shots)[0] != digests(tmp_path / "one", TWO)[0]
-
-
-def test_duplicate_sample_ids_are_named_with_their_rows_and_leave_nothing(tmp_path: Path) -> None:
-    shards: list[list[Row]] = [[(f"s{i}", "p", []) for i in range(start, start + 4)] for start in (0, 2)]
-
-    with pytest.raises(DataError, match=r"first 2; rows count from 0\): 's2' in rows 2, 4; 's3' in rows 3, 5\.") as caught:
-        write(tmp_path / "arc", shards)
-
-    assert caught.value.exit_code == 2
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_sample_without_requests_is_our_own_mistake(tmp_path: Path) -> None:

@@ -126,7 +126,10 @@ def test_the_version_follows_the_declaration_and_nothing_else(folder):
         ({"kind": "loglikelihood", "choices": ["1", "0"], "target": "1"}, "'1' is an option and also the index of another"),
         ({"kind": "rolling", "sample_id": "opts"}, r"column 'opts' is \['o0', 'p0'\]; expected text or a whole number"),
         ({"kind": "rolling", "sample_id": "id"}, "there is no field 'id'. The row has: uid, q"),
-        ({"kind": "rolling", "sample_id": "doc"}, r"1 ids .* are not unique: 'd' \(rows 0, 1, 2, 3\)"),
+        (
+            {"kind": "rolling", "sample_id": "doc"},
+            r"sample ids of .* occur more than once .*: 'd' \(rows 0, 1, 2, 3\)\. .* leave `sample_id` out",
+        ),
         ({"kind": "rolling", "cluster": "c"}, "there is no field 'c'"),
     ],
 )

@@ -126,7 +126,7 @@ def test_without_examples_the_seed_changes_nothing(task):
         (lambda row, i: Sample(id=i, fields=row, choices=("a",), label="0"), to_prompt, "label '0' of 1 choices"),
         (lambda row, i: Sample(id=i, fields=row), to_prompt, "0 continuations"),
         (lambda row, i: Sample(id=None, fields=row), to_prompt, "a sample has the id None"),
-        (lambda row, i: Sample(id="same", fields=row, choices=("a", "b"), label=0), to_prompt, r"1 ids of .* are not unique: 'same' \(rows 0, 1, 2, 3, 4\)"),
+        (lambda row, i: Sample(id="same", fields=row, choices=("a", "b"), label=0), to_prompt, r"sample ids of .*jsonl occur more than once \(1 of them; rows count from 0\): 'same' \(rows 0, 1, 2, 3, 4\)\. Remove"),
         (lambda row, i: Sample(id=i, fields={"x": float("nan")}, choices=("a",)), lambda s: Prompt(text="", continuations=("a",)), "sample 'test-0': a value cannot be written down"),
         (lambda row, i: Sample(id=i, fields={"x": object()}, choices=("a",)), lambda s: Prompt(text="", continuations=("a",)), "a value cannot be written down"),
         (to_sample, lambda s: Prompt(text="\ud800", continuations=("a",)), "half a surrogate pair at character 0"),
@@ -137,6 +137,24 @@ def test_rows_that_cannot_be_asked_about_are_named(write_rows, sample, prompt, m
     task = make_task(write_rows(ROWS), sample=sample, prompt=prompt)
     with pytest.raises(DataError, match=f"task 'small'.*{message}"):
         list(render(task, Kind.LOGLIKELIHOOD).shards())
+
+
+def test_ids_that_come_twice_are_named_by_the_rows_of_the_file_whatever_shard_they_are_in(write_rows):
+    rows = [{**ROWS[0], "id": name, "lang": "de" if i % 3 else "en"} for i, name in enumerate("abcdefghijklabcdefghijxy")]
+    task = make_task(write_rows(rows), sample=lambda row, i: Sample(id=row["id"], fields=row, choices=tuple(row["o"]), label=0))
+    only = replace(task, source=replace(task.source, where={"lang": "de"}))
+
+    with pytest.raises(DataError) as caught:
+        list(render(task, Kind.LOGLIKELIHOOD, shard_size=5).shards())
+    with pytest.raises(DataError) as of_part:
+        list(render(only, Kind.LOGLIKELIHOOD, shard_size=5).shards())
+
+    assert (
+        "(10 of them; rows count from 0): 'a' (rows 0, 12), 'b' (rows 1, 13), 'c' (rows 2, 14), 'd' (rows 3, 15), 'e' (rows 4, 16). Remove"
+        in (caught.value.message)
+    )
+    assert "'b' (rows 1, 13), 'c' (rows 2, 14), 'e' (rows 4, 16), " in of_part.value.message
+    assert len(list(render(task, Kind.LOGLIKELIHOOD, limit=12).shards())) == 1  # a limit before the first of them
 
 
 @pytest.mark.parametrize("kind", ["embed", "classify"])

@@ -89,7 +89,7 @@ class HarnessRendering:
             raise DataError(f"task '{self.task.name}': its split '{self.task.source.split}' has 0 documents. Expected at least one.")
 
     def _sample(self, number: int, document: Any) -> Sample:
-        name = f"{self.task.source.split}-{number}"
+        name = f"{self.task.source.split}-{number}"  # of the document: none comes twice
         if not isinstance(document, Mapping) or json.loads(json.dumps(document, default=str)) != document:
             raise DataError(
                 f"task '{self.task.name}', sample '{name}': a document is scored as it was stored, and this one cannot be stored as JSON: "
