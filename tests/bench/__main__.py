@@ -28,12 +28,19 @@ NAMES = (
     "lm_eval_tasks",
     "scaling",
 )
+WITH_OPTIONS = ("generate", "likelihood")
+"""Take options of their own behind the name."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("names", nargs="*", default=NAMES, help=f"of {', '.join(NAMES)}")
-    names = parser.parse_args().names
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; all by default")
+    parsed, options = parser.parse_known_args()
+    names = parsed.names or NAMES
+    if unknown := [name for name in names if name not in NAMES]:
+        parser.error(f"no measurement {', '.join(unknown)}; there are {', '.join(NAMES)}")
+    if options and not (len(names) == 1 and names[0] in WITH_OPTIONS):
+        parser.error(f"{' '.join(options)}: options are only for {' or '.join(WITH_OPTIONS)}, run alone")
     cpu = next(
         (line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")),
         platform.processor(),
@@ -42,7 +49,7 @@ def main() -> None:
     for name in names:
         module = importlib.import_module(f"tests.bench.{name}")
         print(f"\n## {name}: {(module.__doc__ or '').strip().splitlines()[0]}", flush=True)
-        subprocess.run([sys.executable, "-c", f"import tests.bench.{name} as bench; bench.main()"], check=False)
+        subprocess.run([sys.executable, "-c", f"import tests.bench.{name} as bench; bench.main()", *options], check=False)
 
 
 if __name__ == "__main__":

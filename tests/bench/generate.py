@@ -141,7 +141,3 @@ def main() -> None:
                 flush=True,
             )
             engine.close()
-
-
-if __name__ == "__main__":
-    main()

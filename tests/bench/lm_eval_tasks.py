@@ -98,7 +98,3 @@ def main(count: int = 20_000) -> None:
                 continue
             seconds, requests, peak = queue.get()
             print(f"{name}: {count:,} documents, {requests:,} requests in {seconds:.1f} s, peak {peak:.0f} MB anonymous", flush=True)
-
-
-if __name__ == "__main__":
-    main()
