@@ -19,9 +19,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "raybench"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 HEAVY = ("ray", "torch", "vllm", "transformers", "datasets", "pyarrow", "scipy", "sklearn", "pandas", "fsspec")
-LIMIT = 400
+LIMIT = 300
 LONGER = {
-    "driver/dispatch.py": "one state machine: cut in two, its events could no longer be read in one place",
+    "driver/dispatch.py": "one state machine: its books are files of their own, but events and decisions are to be read in one place",
 }
 """Files above the limit, with the reason."""
 DOORS: dict[str, tuple[str, ...]] = {
