@@ -7,8 +7,9 @@ from dataclasses import replace
 import click
 
 from raybench.cli.output import print_results
-from raybench.core.results import results_from_json
+from raybench.core.results import Results, results_from_json
 from raybench.report import FORMATS, Format
+from raybench.store.manifest import models_of
 from raybench.store.run_dir import RunDir
 
 
@@ -23,6 +24,11 @@ def command(runs: tuple[str, ...], form: Format) -> int:
     raybench report runs/a runs/b --format markdown
     """
     stores = [RunDir.open(path) for path in runs]
-    results = [replace(results_from_json(store.documents.read_results()), rechecks=store.documents.rechecks()) for store in stores]
-    print_results(results, form)
+    print_results([_read(store) for store in stores], form)
     return 0
+
+
+def _read(store: RunDir) -> Results:
+    """The numbers, with what results.json does not hold."""
+    results = results_from_json(store.documents.read_results())
+    return replace(results, rechecks=store.documents.rechecks(), models=models_of(store.manifest()))

@@ -74,6 +74,8 @@ class Results:
     """One sentence each, in plan order."""
     failed_models: Mapping[str, str] = field(default_factory=dict)
     """Model name to the reason why it has no results."""
+    models: tuple[str, ...] = ()
+    """All models in the order of the configuration, which results.json does not know; empty: as they stand in the results, failed ones last."""
     rechecks: tuple[Recheck, ...] = ()
     """Noise floors that were measured afterwards; they are no part of results.json, which is content only."""
 

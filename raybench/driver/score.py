@@ -30,6 +30,7 @@ from raybench.metrics.grouped import GroupMetric, Groups
 from raybench.metrics.interval import estimate, method, value_if_errors_wrong, wrong_row
 from raybench.metrics.registry import get_metric
 from raybench.metrics.statistics import Statistics
+from raybench.store.manifest import models_of
 from raybench.store.prompt_set import PromptSet
 from raybench.store.run_dir import RunDir
 from raybench.tasks.harness.library import HarnessTask
@@ -84,7 +85,7 @@ def score(store: RunDir) -> Results:
         results += _score_pair(store, config, catalog, pair, prompts[pair.prompts], warnings)
     results += group_results(catalog, [p.model_name for p in pairs], results)
     results += theirs.groups()
-    whole = Results(run=config.name, results=tuple(results), warnings=tuple(warnings), failed_models=failed)
+    whole = Results(run=config.name, results=tuple(results), warnings=tuple(warnings), failed_models=failed, models=models_of(manifest))
     store.documents.write_results(results_to_json(whole))
     return whole
 

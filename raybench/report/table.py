@@ -117,7 +117,7 @@ def tabulate(runs: Sequence[Results]) -> Table:
     Raises:
         InternalError: A run has two results for the same model, task, form and metric.
     """
-    places = [(i, model) for i, run in enumerate(runs) for model in dict.fromkeys([*(r.model for r in run.results), *run.failed_models])]
+    places = [(i, model) for i, run in enumerate(runs) for model in _models(run)]
     labels = _labels([(plain(model), plain(runs[i].run)) for i, model in places])
     columns = tuple(
         Column(run=plain(runs[i].run), label=label, failure=_reason(runs[i].failed_models.get(model)))
@@ -144,6 +144,13 @@ def tabulate(runs: Sequence[Results]) -> Table:
     warnings = tuple(f"{plain(run.run)}: {plain(text)}" if len(runs) > 1 else plain(text) for run in runs for text in run.warnings)
     rechecks = tuple((numbers[i, r.model], r) for i, run in enumerate(runs) for r in run.rechecks if (i, r.model) in numbers)
     return Table(columns=columns, rows=rows, footnotes=tuple(footnotes), warnings=warnings, rechecks=rechecks)
+
+
+def _models(run: Results) -> list[str]:
+    """Those with results or a failure, in the order of the configuration where it is known."""
+    shown = dict.fromkeys([*(r.model for r in run.results), *run.failed_models])
+    places = {model: place for place, model in enumerate(run.models)}
+    return sorted(shown, key=lambda model: places.get(model, len(places)))  # stable
 
 
 def _side_by_side(found: Mapping[_Key, dict[int, Result]]) -> dict[_Key, dict[int, Result]]:

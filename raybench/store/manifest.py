@@ -68,6 +68,11 @@ def _damaged(path: Path, found: str) -> RunError:
     )
 
 
+def models_of(manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the models of a run, in the order of its configuration; those that failed are among them."""
+    return tuple(model["name"] for model in manifest["plan"]["models"])
+
+
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Where two manifests differ, one line `path: old -> new` each, in the order of the paths.
 

@@ -50,6 +50,17 @@ def test_several_runs_stand_side_by_side(config: Path, done: Path, call: Call) -
     assert "other" in head
 
 
+def test_models_stand_in_the_order_of_the_configuration_also_those_that_failed(config: Path, call: Call, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    printed = call("run", config, "--set", f"models=[{{name: z, checkpoint: z}}, {tmp_path / 'empty'}, a]").out
+
+    reported = call("report", "runs/small")
+
+    head, *_ = (line for line in printed.splitlines() if "Metric" in line)
+    assert head.index(" z") < head.index(" empty") < head.index(" a")
+    assert (reported.code, reported.out) == (0, printed)
+
+
 def test_a_limited_run_is_called_partial(done: Path, call: Call) -> None:
     assert "PARTIAL" in call("report", done).out
 

@@ -94,6 +94,22 @@ def test_missing_withheld_undefined_and_failed_are_told_apart(make_result: Make)
     assert table.footnotes == ("foreign keys", "undefined: no sample was answered", "bad: no tokenizer")
 
 
+def test_models_stand_in_the_order_of_the_configuration_also_those_that_failed(make_result: Make) -> None:
+    results = (make_result("c"), make_result("a"))
+    failed = {"d": "truncated", "b": "no tokenizer"}
+
+    known = tabulate([Results(run="r", results=results, failed_models=failed, models=("a", "b", "unscored", "c", "d"))])
+    unknown = tabulate([Results(run="r", results=results, failed_models=failed)])
+
+    assert [(column.label, column.failure) for column in known.columns] == [
+        ("a", None),
+        ("b", "no tokenizer"),
+        ("c", None),
+        ("d", "truncated"),
+    ]
+    assert [column.label for column in unknown.columns] == ["c", "a", "d", "b"]
+
+
 def test_equal_reasons_share_a_footnote(make_result: Make) -> None:
     results = [make_result(metric=metric, value=None, withheld="doubled keys") for metric in ("acc", "acc_norm")]
 
