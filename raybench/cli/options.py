@@ -63,10 +63,17 @@ def read_config(source: Mapping[str, Any]) -> RunConfig:
             raise click.UsageError(
                 f"{', '.join(given)}: only without a configuration file; use --set to change a field of {source['config']}."
             )
-        return load(source["config"], settings)
+        return _agreeing(load(source["config"], settings), source)
     if not source["model"] or not source["tasks"]:
         raise click.UsageError("give a configuration file, or --model and --tasks. `raybench list tasks` shows the tasks.")
-    return parse(override(_from_options(source), settings), where="command line")
+    return _agreeing(parse(override(_from_options(source), settings), where="command line"), source)
+
+
+def _agreeing(config: RunConfig, source: Mapping[str, Any]) -> RunConfig:
+    """The configuration, unless a cluster is named and then not used. In a file alone that is no mistake: `--pool local` tries it out here."""
+    if source.get("address") is not None and config.pool == "local":
+        raise click.UsageError("--address: pool is local, which joins no cluster. Add --pool ray, or leave --address out.")
+    return config
 
 
 def _from_options(source: Mapping[str, Any]) -> dict[str, Any]:

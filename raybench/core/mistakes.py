@@ -73,6 +73,8 @@ def mistakes_of(error: ValidationError, model: type[BaseModel], places: Places |
             owner = _owner(model, loc[:-1])
             known = list(owner.model_fields) if owner else []
             lines.append(f"{where}{path}: unknown key.{suggest(str(loc[-1]), known)} Known: {', '.join(known)}.")
+        elif item["type"] == "too_short":
+            lines.append(f"{where}{path}: empty, expected at least one.")
         elif item["type"] == "missing":
             lines.append(f"{where}{path}: missing.")
         else:

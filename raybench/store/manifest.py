@@ -43,9 +43,7 @@ def read_manifest(folder: Path, name: str | None = None) -> dict[str, Any]:
     try:
         document = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise RunError(
-            f"{name or folder}: this is no run directory: there is no {FILE}. Expected the folder that `raybench run` wrote."
-        ) from error
+        raise RunError(f"{name or folder}: this is no run directory: {_found_instead(folder)}") from error
     except (OSError, ValueError) as error:
         raise _damaged(path, f"it cannot be read as JSON ({error})") from error
     if not isinstance(document, dict) or not isinstance(document.get("schema"), int):
@@ -59,6 +57,18 @@ def read_manifest(folder: Path, name: str | None = None) -> dict[str, Any]:
     if not isinstance(content, dict) or digest(content) != document.get("digest"):
         raise _damaged(path, "its content does not have the digest it was written with")
     return content
+
+
+def _found_instead(folder: Path) -> str:
+    """What is there in place of a run, and what is meant instead."""
+    expected = "Expected the folder that `raybench run` wrote."
+    if folder.is_file():
+        return f"it is a file. {expected}"
+    if not folder.is_dir():
+        return f"there is no such folder. {expected}"
+    runs = sorted(path.parent.name for path in folder.glob(f"*/{FILE}"))
+    shown = f"{', '.join(runs[:5])}{' and others' if len(runs) > 5 else ''}"
+    return f"there is no {FILE}. {f'It holds runs: {shown}; name one of them.' if runs else expected}"
 
 
 def _damaged(path: Path, found: str) -> RunError:

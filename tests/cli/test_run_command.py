@@ -106,7 +106,12 @@ def test_any_folder_name_can_be_given_as_output(output: str, config: Path, call:
         (["small.yaml", "--set", "sed=1"], "sed: unknown key. Did you mean 'seed'?"),
         (["small.yaml", "--limit", "0"], "limit: Input should be greater than or equal to 1"),
         (["none.yaml"], "none.yaml: cannot be read: No such file"),
-        (["small.yaml", "--reuse", "nowhere"], "nowhere: this is no run directory"),
+        (["small.yaml", "--reuse", "nowhere"], "nowhere: this is no run directory: there is no such folder. Expected the folder"),
+        (
+            ["small.yaml", "--address", "10.0.0.1:6379"],
+            "--address: pool is local, which joins no cluster. Add --pool ray, or leave --address out.",
+        ),
+        (["--model", "m", "--tasks", ",", "--engine", "fake"], "tasks: empty, expected at least one."),
         (["--model", "m", "--tasks", "gsm9k", "--engine", "fake"], "'gsm9k' is no task. Did you mean 'gsm8k'?"),
     ],
 )

@@ -51,6 +51,13 @@ def test_a_failed_model_is_named(config: Path, call: Call) -> None:
     assert "failed: b: checkpoint 'b': broken" in call("status", "runs/small").out
 
 
+def test_a_folder_of_runs_names_the_runs_that_it_holds(done: Path, call: Call) -> None:
+    said = call("status", done.parent)
+
+    assert said.code == 2
+    assert "runs: this is no run directory: there is no manifest.json. It holds runs: small; name one of them." in said.err
+
+
 def test_a_folder_that_is_no_run_ends_with_2(config: Path, call: Call) -> None:
     said = call("status", config.parent)
 

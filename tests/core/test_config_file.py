@@ -96,7 +96,7 @@ def test_an_unknown_key_is_named_with_its_path_and_what_was_meant(change: dict[s
 WRONG_VALUES = [
     ({"name": 5}, "name: Input should be a valid string, found 5."),
     ({"name": "../up"}, "name: expected letters, digits"),
-    ({"models": []}, "models: Tuple should have at least 1 item"),
+    ({"models": []}, "models: empty, expected at least one."),
     ({"models": "m"}, "models: "),
     ({"tasks": [5]}, "tasks[0]: "),
     ({"limit": 0}, "limit: Input should be greater than or equal to 1, found 0."),

@@ -89,12 +89,21 @@ def test_a_parent_that_may_not_be_written_to_is_refused_before_anything_is_made(
     assert left == "[]"
 
 
-@pytest.mark.parametrize("make", [lambda path: None, lambda path: path.mkdir(), lambda path: path.write_text("x")])
-def test_opening_what_is_no_run_says_so(tmp_path: Path, make: Callable[[Path], None]) -> None:
+@pytest.mark.parametrize(
+    ("make", "found"),
+    [
+        (lambda path: None, "there is no such folder"),
+        (lambda path: path.mkdir(), "there is no manifest.json"),
+        (lambda path: path.write_text("x"), "it is a file"),
+    ],
+)
+def test_opening_what_is_no_run_says_what_is_there(tmp_path: Path, make: Callable[[Path], None], found: str) -> None:
     make(tmp_path / "run")
 
-    with pytest.raises(RunError, match=r"this is no run directory: there is no manifest\.json"):
+    with pytest.raises(RunError) as caught:
         RunDir.open(tmp_path / "run")
+
+    assert caught.value.message.endswith(f"run: this is no run directory: {found}. Expected the folder that `raybench run` wrote.")
 
 
 def test_pairs_of_task_and_model_are_found_single_and_compacted(run: RunDir, commit_shards: Callable[..., list[str]]) -> None:
