@@ -32,13 +32,13 @@ from raybench.driver.place import open_place
 from raybench.driver.plan import Plan
 from raybench.driver.pool import LocalPool
 from raybench.driver.prepare import Prepared, prepare
+from raybench.driver.reuse import is_name_of, take_over
 from raybench.driver.score import score
 from raybench.driver.stop import StopFlag, stop_on_signals
 from raybench.store.events import EventLog
 from raybench.store.manifest import differences
 from raybench.store.objects import is_uri
 from raybench.store.run_dir import RunDir
-from raybench.store.shard_reader import DamagedShard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +91,7 @@ def run(
     Args:
         config: The run.
         new: Move an existing run directory aside and start afresh.
-        reuse: Run directories whose shards count where their fingerprints are equal.
+        reuse: Run directories whose shards count where their fingerprints are equal; with `new` also the one that is moved aside, by its old name.
         pool: Where engines live; None: as the configuration says.
         watch: Makes the progress display.
         tell: Gets a line about what takes time before engines start.
@@ -101,8 +101,7 @@ def run(
         RaybenchError: with the exit code that fits; everything committed before stays.
     """
     store = RunDir.at(output_of(config))
-    if new:
-        store.move_aside()
+    before = store.move_aside() if new else None
     store.create()
     with store.lock(started=time.time()), open_place(config, pool, tell) as place:
         prepared = prepare(config, store, has_gpus=place.has_gpus, tell=tell)
@@ -110,7 +109,7 @@ def run(
         shapes = _shapes(plan, place.pool())
         resume_or_begin(store, config, prepared)
         for source in reuse:
-            take_over(store, plan, RunDir.open(source))
+            take_over(store, plan, RunDir.open(before if before is not None and is_name_of(source, store) else source))
         done = committed(store, plan)
         with store.event_log(echo) as events:
             with Compactor(store, plan, events) as compactor:
@@ -190,29 +189,6 @@ def committed(store: RunDir, plan: Plan) -> set[int]:
         if found:
             done |= {s for s in pair.shards if plan.fingerprints[s] in found}
     return done
-
-
-def take_over(store: RunDir, plan: Plan, other: RunDir) -> int:
-    """Copy the shards of another run that have the fingerprints of this plan; returns how many.
-
-    Shards whose budget was halved or that hold isolated samples stand outside the promise of equal numbers and are left, and so are
-    those that can no longer be read.
-    """
-    wanted = {name: s for s, name in enumerate(plan.fingerprints)}
-    count = 0
-    other.bring("predictions")
-    for task, model in other.pairs():
-        for name, info in other.scan(task, model).shards.items():
-            if name not in wanted or info.mark.is_budget_halved or info.mark.isolated:
-                continue
-            try:
-                batch = other.read(task, model, name)
-            except DamagedShard:
-                continue  # it is computed
-            pair = plan.pairs[plan.shard_pair[wanted[name]]]
-            store.commit(task_path(pair.task), model_path(pair.model_name), batch, info.mark)
-            count += 1
-    return count
 
 
 def _execute(

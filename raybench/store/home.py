@@ -50,8 +50,8 @@ class Home(Protocol):
     def is_held(self, folder: Path) -> bool:
         """Whether a process writes to the run now."""
 
-    def move_aside(self, folder: Path) -> None:
-        """Move the whole run to `<name>.old-<n>`; nothing is deleted."""
+    def move_aside(self, folder: Path) -> str:
+        """Move the whole run to `<name>.old-<n>`, which is returned; nothing is deleted."""
 
 
 class Folder:
@@ -88,12 +88,13 @@ class Folder:
     def is_held(self, folder: Path) -> bool:
         return is_held(folder)
 
-    def move_aside(self, folder: Path) -> None:
+    def move_aside(self, folder: Path) -> str:
         number = 1
         while (target := folder.with_name(f"{folder.name}.old-{number}")).exists():
             number += 1
         with hold_lock(folder, started=time.time()):
             shutil.move(folder, target)
+        return str(target)
 
 
 FOLDER = Folder()

@@ -114,7 +114,7 @@ class ObjectHome:
     def is_held(self, folder: Path) -> bool:
         return lease.is_leased(self._objects)
 
-    def move_aside(self, folder: Path) -> None:
+    def move_aside(self, folder: Path) -> str:
         number = 1
         while Objects(target := f"{self._objects.uri}.old-{number}").names():
             number += 1
@@ -123,6 +123,7 @@ class ObjectHome:
             self._objects.copy(names, target)
             self._objects.delete(names)
         self._names = None
+        return target
 
     def _listed(self) -> dict[str, None]:
         """What there is. A prompt set without its `meta.json`, which is put there last, was never finished."""

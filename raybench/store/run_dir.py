@@ -129,15 +129,16 @@ class RunDir:
         """Whether a process writes to the run now."""
         return self.home.is_held(self.path)
 
-    def move_aside(self) -> None:
-        """Move the run to `<name>.old-<n>`; nothing is deleted. Nothing where there is no run.
+    def move_aside(self) -> str | None:
+        """Move the run to `<name>.old-<n>`, which is returned; nothing is deleted. None where there is no run.
 
         Raises:
             RunError: when it is no run directory, or another process writes to it.
         """
-        if self.home.names(self.path):
-            self.create()  # refuses what raybench did not write
-            self.home.move_aside(self.path)
+        if not self.home.names(self.path):
+            return None
+        self.create()  # refuses what raybench did not write
+        return self.home.move_aside(self.path)
 
     def bring(self, *names: str) -> None:
         """Have files or folders of the run, all of it without a name, lie in `path`: many requests at once are faster than one after the other."""

@@ -181,8 +181,9 @@ def test_a_shard_that_the_limit_cut_is_asked_again(tmp_path: Path) -> None:
     assert sorted(event["shard"] for event in events_of(tmp_path / "lifted", "run")) == list(range(2, 20))
 
 
-def test_new_and_reuse_together_keep_what_is_equal(complete: Path) -> None:
-    report = run(without_limit(complete), new=True, reuse=[complete.with_name("run.old-1")])
+@pytest.mark.parametrize("name", ["run", "run/", "run.old-1"])
+def test_new_and_reuse_together_keep_what_is_equal(complete: Path, name: str) -> None:
+    report = run(without_limit(complete), new=True, reuse=[f"{complete.parent}/{name}"])
 
     assert (report.exit_code, report.num_resumed) == (0, 48)
     assert len(events_of(complete, "run")) == 14
