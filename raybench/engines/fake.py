@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import lru_cache
 from typing import Literal
 
 from raybench.core.checkpoint import Checkpoint
@@ -57,7 +57,6 @@ class FakeEngine:
         names = {checkpoint.uri, checkpoint.uri.rstrip("/").rpartition("/")[2]}
         if names & set(self._options.broken):
             raise CheckpointError(f"checkpoint '{checkpoint.uri}': broken, as engine.broken of the fake engine says. Take it off the list.")
-        self.__dict__.pop("_noise", None)
         self._salt = hashlib.blake2b((checkpoint.identity or checkpoint.uri).encode("utf-8", "surrogatepass"), digest_size=16).digest()
         return True
 
@@ -219,16 +218,11 @@ class FakeEngine:
         digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=64, salt=self._salt).hexdigest()
         if num_characters <= len(digest):
             return digest[:num_characters]
-        noise, start, rest = self._noise, int(digest[:5], 16), num_characters - len(digest)
+        noise, start, rest = _noise(self._salt), int(digest[:5], 16), num_characters - len(digest)
         if start + rest > len(noise):
             noise = noise[start:] + noise * (rest // len(noise) + 1)
             start = 0
         return digest + noise[start : start + rest]
-
-    @cached_property
-    def _noise(self) -> str:
-        """2**20 characters that do not compress: repetitions are further apart than a compressor looks back."""
-        return hashlib.shake_128(self._salt).hexdigest(2**19)
 
     def _number(self, text: str) -> float:
         """A number in [0, 1) drawn from a hash."""
@@ -252,6 +246,12 @@ class FakeEngine:
             else:
                 _strike(fault)
         return rows
+
+
+@lru_cache(maxsize=4)
+def _noise(salt: bytes) -> str:
+    """2**20 characters that do not compress: repetitions are further apart than a compressor looks back."""
+    return hashlib.shake_128(salt).hexdigest(2**19)
 
 
 def _fault_row(request: Request, fault: Fault) -> Prediction:

@@ -46,10 +46,14 @@ def main() -> None:
         platform.processor(),
     )
     print(f"# {cpu}, {os.cpu_count()} cores; " + ", ".join(f"{k} {v}" for k, v in versions().items()))
+    failed = []
     for name in names:
         module = importlib.import_module(f"tests.bench.{name}")
         print(f"\n## {name}: {(module.__doc__ or '').strip().splitlines()[0]}", flush=True)
-        subprocess.run([sys.executable, "-c", f"import tests.bench.{name} as bench; bench.main()", *options], check=False)
+        if subprocess.run([sys.executable, "-c", f"import tests.bench.{name} as bench; bench.main()", *options], check=False).returncode:
+            failed.append(name)
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
 
 
 if __name__ == "__main__":
